@@ -1,0 +1,2 @@
+//! The `chaski` program.
+fn main() {}
