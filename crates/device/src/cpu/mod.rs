@@ -1,0 +1,7 @@
+//! The CPU as a device: workers that walk one list of steps together.
+
+mod barrier;
+mod pool;
+
+pub use barrier::{Barrier, Poisoned};
+pub use pool::{Pool, PoolError, Shard};
