@@ -1,0 +1,28 @@
+//! `cargo xtask ci`: everything a change must pass, cheapest first, ending in the counts of the tests.
+//! Called by `.ci/run` and by hand before a commit.
+
+use crate::{docs, process, tidy};
+use anyhow::Result;
+use std::path::Path;
+
+/// Runs every check and stops at the first that fails.
+pub fn run(root: &Path) -> Result<()> {
+    process::run(process::cargo().args(["fmt", "--all", "--check"]).current_dir(root))?;
+    tidy::run(root)?;
+    let clippy = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"];
+    process::run(process::cargo().args(clippy).current_dir(root))?;
+    docs::run(root, docs::Mode::Check)?;
+    tests(root)
+}
+
+/// All tests. nextest runs each in a process of its own and ends with a summary of the counts; without it cargo's own
+/// runner prints one such line per package.
+fn tests(root: &Path) -> Result<()> {
+    if process::succeeds(process::cargo().args(["nextest", "--version"])) {
+        let nextest = ["nextest", "run", "--workspace", "--no-fail-fast"];
+        process::run(process::cargo().args(nextest).current_dir(root))
+    } else {
+        println!("cargo-nextest is not installed; using `cargo test`");
+        process::run(process::cargo().args(["test", "--workspace", "--no-fail-fast"]).current_dir(root))
+    }
+}
