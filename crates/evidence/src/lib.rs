@@ -1,1 +1,15 @@
-//! evidence.
+//! Evidence: how good and how fast a plan is, in numbers that can be compared with other engines.
+//!
+//! - [`quality`] scores a text: perplexity, and how far one plan's distributions are from another's.
+//! - [`measure`] times two things side by side and says how sure the difference is.
+//!
+//! Nothing here knows a model or prints a line: logits arrive through [`quality::LogitsSource`], times through
+//! closures, and results are values that the program's commands show.
+
+#![forbid(unsafe_code)]
+
+mod error;
+pub mod measure;
+pub mod quality;
+
+pub use error::Error;
