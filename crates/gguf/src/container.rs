@@ -256,7 +256,7 @@ fn place(entry: Entry, file: usize, data_start: u64, alignment: u64, file_bytes:
 fn data_bytes(dtype: DType, shape: &[u64]) -> Result<u64, String> {
     let (block_len, block_bytes) = (dtype.block_len() as u64, dtype.block_bytes() as u64);
     let row = shape[0];
-    if row % block_len != 0 {
+    if !row.is_multiple_of(block_len) {
         return Err(format!("rows of {row} elements are not whole blocks of {block_len} ({dtype})"));
     }
     let elements = shape.iter().try_fold(1u64, |product, &length| product.checked_mul(length));

@@ -14,8 +14,8 @@ pub(super) fn q2_k(block: &Q2_K, codes: &mut [i8; SUPER], scales: &mut [f32; 16]
 pub(super) fn q3_k(block: &Q3_K, codes: &mut [i8; SUPER], scales: &mut [f32; 16]) {
     two_bits(&block.qs, codes, 4);
     for (g, codes) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-        for l in 0..32 {
-            codes[l] += (block.hmask[l] >> g & 1) as i8 * 4;
+        for (code, mask) in codes.iter_mut().zip(block.hmask) {
+            *code += (mask >> g & 1) as i8 * 4;
         }
     }
     let d = block.d.to_f32();
@@ -33,8 +33,8 @@ pub(super) fn q4_k(block: &Q4_K, codes: &mut [i8; SUPER], scales: &mut [f32; 8],
 pub(super) fn q5_k(block: &Q5_K, codes: &mut [i8; SUPER], scales: &mut [f32; 8], mins: &mut [f32; 8]) {
     four_bits(&block.qs, codes);
     for (g, codes) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-        for l in 0..32 {
-            codes[l] |= ((block.qh[l] >> g & 1) << 4) as i8;
+        for (code, high) in codes.iter_mut().zip(block.qh) {
+            *code |= ((high >> g & 1) << 4) as i8;
         }
     }
     let (packed_scales, packed_mins) = k_scales_and_mins(&block.scales);
