@@ -6,4 +6,8 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod cache;
+mod error;
 pub mod sampler;
+
+pub use error::Error;

@@ -1,0 +1,65 @@
+//! Everything that can go wrong in the engine, each error naming the thing.
+
+use crate::batch::SeqId;
+
+/// The engine's error.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The pool of a cache group cannot serve a reservation; preempting a sequence mends it.
+    #[error("KV cache group {group}: {needed} more blocks needed, {free} free")]
+    OutOfBlocks {
+        /// Index of the group.
+        group: usize,
+        /// Runs of blocks that the reservation lacks.
+        needed: u32,
+        /// Runs that are free.
+        free: u32,
+    },
+    /// A sequence that the cache does not hold.
+    #[error("sequence {0}: not in the KV cache")]
+    UnknownSequence(u32),
+    /// A sequence that was to be created, or copied into, is already in use.
+    #[error("sequence {0}: already in use in the KV cache")]
+    SequenceInUse(u32),
+    /// An operation on positions that the sequence does not have.
+    #[error("sequence {seq}: position {position} asked for, it has {len} tokens")]
+    NoSuchPosition {
+        /// The sequence.
+        seq: u32,
+        /// The position, or the end of the range, asked for.
+        position: u32,
+        /// Tokens in the cache.
+        len: u32,
+    },
+    /// More tokens than a sequence may have.
+    #[error("sequence {seq}: {wanted} tokens wanted, the context holds {context}")]
+    ContextFull {
+        /// The sequence.
+        seq: u32,
+        /// Tokens it would have.
+        wanted: u32,
+        /// Tokens it may have.
+        context: u32,
+    },
+    /// Sliding-window layers no longer hold what would be attended to. The tokens must be computed anew:
+    /// free the sequence (or truncate it to nothing) and prefill.
+    #[error("sequence {seq}: cannot be cut to {requested} tokens, its sliding window only reaches back to {lowest}")]
+    BehindWindow {
+        /// The sequence.
+        seq: u32,
+        /// Length asked for.
+        requested: u32,
+        /// The least length, other than nothing, that can be had now.
+        lowest: u32,
+    },
+    /// A cache that cannot be laid out.
+    #[error("KV cache: {0}")]
+    CacheLayout(String),
+}
+
+impl Error {
+    pub(crate) fn unknown(seq: SeqId) -> Self {
+        Error::UnknownSequence(seq.0)
+    }
+}
