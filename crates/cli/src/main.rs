@@ -1,2 +1,85 @@
-//! The `chaski` program.
-fn main() {}
+//! The `chaski` program: reads the command line, does the command, reports a failure in one line.
+//! Exit codes: 0 done, 1 failed, 2 called wrongly, 141 when the reader of standard output went away.
+
+mod command;
+mod devices;
+mod flags;
+mod settings;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use command::Command;
+use flags::{Action, Usage};
+use settings::Settings;
+
+/// What a shell reports of a program that a closed pipe has ended.
+const BROKEN_PIPE: u8 = 128 + 13;
+
+fn main() -> ExitCode {
+    let Some(words) = std::env::args_os().skip(1).map(|word| word.into_string().ok()).collect::<Option<Vec<_>>>()
+    else {
+        eprintln!("error: the command line is not UTF-8; rename the file or use another path to it");
+        return ExitCode::from(2);
+    };
+    match flags::parse(&words, &|name| std::env::var(name).ok()) {
+        Ok((action, settings)) => finish(perform(action, &settings)),
+        Err(Usage(problem)) => {
+            eprintln!("error: {problem}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn perform(action: Action, settings: &Settings) -> anyhow::Result<()> {
+    match action {
+        Action::Do(command) => run_command(command, settings),
+        Action::Help(command) => print_help(command),
+        Action::Version => print(&format!("chaski {}\n", env!("CARGO_PKG_VERSION"))),
+        Action::Reference => print(&flags::markdown()),
+        Action::Completions(shell) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut flags::clap_command(), "chaski", &mut script);
+            print(&String::from_utf8(script)?)
+        }
+    }
+}
+
+fn run_command(command: Command, settings: &Settings) -> anyhow::Result<()> {
+    match command {
+        Command::Devices => devices::run(settings),
+        _ => anyhow::bail!("not wired"),
+    }
+}
+
+fn print_help(command: Option<Command>) -> anyhow::Result<()> {
+    let mut program = flags::clap_command();
+    let page = match command.and_then(|command| program.find_subcommand_mut(command.row().name)) {
+        Some(command) => command.render_help(),
+        None => program.render_help(),
+    };
+    print(&page.to_string())
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+fn finish(result: anyhow::Result<()>) -> ExitCode {
+    let Err(problem) = result else { return ExitCode::SUCCESS };
+    let broken_pipe = problem.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    });
+    if broken_pipe {
+        return ExitCode::from(BROKEN_PIPE);
+    }
+    eprintln!("error: {}", one_line(&format!("{problem:#}")));
+    ExitCode::FAILURE
+}
+
+/// Messages of libraries may span lines; ours does not.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

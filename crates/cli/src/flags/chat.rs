@@ -1,0 +1,87 @@
+//! Flags of the conversation: template, system message, turns.
+
+use super::{Flag, Group};
+use crate::command::Commands;
+
+const GROUP: Group = Group::Chat;
+const RUN: Commands = Commands::RUN;
+
+pub const FLAGS: &[Flag] = &[
+    Flag::switch(
+        &["-cnv", "--conversation"],
+        "chat, or complete the prompt as it is (default: chat if the model has a template)",
+    )
+    .off(&["-no-cnv", "--no-conversation"])
+    .on(GROUP, RUN)
+    .set(|s, g| {
+        s.chat.conversation = Some(g.on);
+        Ok(())
+    }),
+    Flag::switch(&["-st", "--single-turn"], "end after one answer").on(GROUP, RUN).set(|s, _| {
+        s.chat.single_turn = true;
+        Ok(())
+    }),
+    Flag::value(&["-sys", "--system-prompt"], "TEXT", "system message of the conversation").on(GROUP, RUN).set(
+        |s, g| {
+            s.chat.system = Some(g.text.to_owned());
+            Ok(())
+        },
+    ),
+    Flag::value(&["-sysf", "--system-prompt-file"], "FILE", "file with the system message").on(GROUP, RUN).set(
+        |s, g| {
+            let text = std::fs::read_to_string(g.text).map_err(|problem| format!("{}: {problem}", g.text))?;
+            s.chat.system = Some(text.strip_suffix('\n').unwrap_or(&text).to_owned());
+            Ok(())
+        },
+    ),
+    Flag::value(
+        &["--chat-template"],
+        "TEMPLATE",
+        "Jinja text, or the name of a built-in template (default: the model's own)",
+    )
+    .env("LLAMA_ARG_CHAT_TEMPLATE")
+    .on(GROUP, RUN)
+    .set(|s, g| {
+        s.chat.template = Some(g.filled()?);
+        Ok(())
+    }),
+    Flag::value(&["--chat-template-file"], "FILE", "file with a Jinja template")
+        .env("LLAMA_ARG_CHAT_TEMPLATE_FILE")
+        .on(GROUP, RUN)
+        .set(|s, g| {
+            s.chat.template_file = Some(g.filled()?.into());
+            Ok(())
+        }),
+    Flag::value(&["--chat-template-kwargs"], "JSON", "object with further variables for the template")
+        .env("LLAMA_ARG_CHAT_TEMPLATE_KWARGS")
+        .on(GROUP, RUN)
+        .set(|s, g| {
+            s.chat.template_kwargs =
+                serde_json::from_str(g.text).map_err(|problem| format!("not a JSON object: {problem}"))?;
+            Ok(())
+        }),
+    Flag::switch(&["--jinja"], "templates are Jinja (always so here)")
+        .off(&["--no-jinja"])
+        .env("LLAMA_ARG_JINJA")
+        .on(GROUP, RUN)
+        .set(|_, g| g.must_be_on("every template is run as Jinja; leave it out")),
+    Flag::switch(&["-mli", "--multiline-input"], "a line ends a message only if it ends in \\").on(GROUP, RUN).set(
+        |s, _| {
+            s.chat.multiline = true;
+            Ok(())
+        },
+    ),
+    Flag::switch(&["--simple-io"], "plain input and output: no line editing, no colours").on(GROUP, RUN).set(|s, _| {
+        s.chat.simple_io = true;
+        Ok(())
+    }),
+    Flag::switch(&["--skip-chat-parsing"], "print the answer as the model wrote it (always so here)")
+        .off(&["--no-skip-chat-parsing"])
+        .env("LLAMA_ARG_SKIP_CHAT_PARSING")
+        .on(GROUP, RUN)
+        .set(|_, g| g.must_be_on("answers are never parsed here; leave it out")),
+    Flag::value(&["--reasoning-format"], "none", "what becomes of <think> parts: they are printed as they come")
+        .env("LLAMA_ARG_THINK")
+        .on(GROUP, RUN)
+        .set(|_, g| g.only(&["none"], "answers are printed as they come; give none")),
+];

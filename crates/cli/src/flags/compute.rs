@@ -1,0 +1,215 @@
+//! Flags that say how the model is loaded and computed: plan, threads, context, cache, rotary embedding.
+
+use super::{Flag, Group};
+use crate::command::Commands;
+use crate::settings::{Plan, RopeScaling};
+use device::Isa;
+use kernels::KvType;
+
+const GROUP: Group = Group::Compute;
+const PLAN: Commands = Commands::WITH_PLAN;
+const SINGLE: Commands = Commands::SINGLE;
+
+/// More threads than any machine we know has cores; a larger number is a typing error.
+pub const MOST_THREADS: usize = 1024;
+/// Largest context and batch that may be asked for; memory is the real limit, and is checked when the model is loaded.
+pub const MOST_TOKENS: usize = 1 << 24;
+
+const OTHER_CACHE_TYPES: &[&str] = &["bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"];
+const NO_GPU: &str = "this version computes on the CPU only; leave it out, or give 0 or auto";
+
+pub const FLAGS: &[Flag] = &[
+    Flag::value(
+        &["--plan"],
+        "KIND",
+        "baseline (fast), exact (no rounding beyond f32) or reference (plain loops, slow)",
+    )
+    .on(GROUP, PLAN)
+    .set(|s, g| {
+        s.load.plan = g.choice(Plan::NAMES)?;
+        Ok(())
+    }),
+    Flag::value(&["--isa"], "NAME", "use no instruction set above this one: scalar, avx2, avx512 or native")
+        .on(GROUP, PLAN)
+        .set(|s, g| {
+            s.load.isa = Some(g.choice(Isa::NAMES)?);
+            Ok(())
+        }),
+    Flag::value(&["-t", "--threads"], "N", "threads (default: one per physical core)")
+        .env("LLAMA_ARG_THREADS")
+        .on(GROUP, SINGLE)
+        .set(|s, g| {
+            s.load.threads = g.number(-1..=MOST_THREADS as i64)?.max(0) as usize;
+            Ok(())
+        }),
+    Flag::value(&["-c", "--ctx-size"], "N", "context in tokens (default: 0, as the model was trained)")
+        .env("LLAMA_ARG_CTX_SIZE")
+        .on(GROUP, SINGLE)
+        .set(|s, g| {
+            s.load.context = g.number(0..=MOST_TOKENS as u32)?;
+            Ok(())
+        }),
+    Flag::value(&["-b", "--batch-size"], "N", "most tokens of a prompt handed over at once (default: 2048)")
+        .env("LLAMA_ARG_BATCH")
+        .on(GROUP, SINGLE)
+        .set(|s, g| {
+            s.load.batch = g.number(1..=MOST_TOKENS)?;
+            Ok(())
+        }),
+    Flag::value(&["-ub", "--ubatch-size"], "N", "most tokens computed in one step (default: 512)")
+        .env("LLAMA_ARG_UBATCH")
+        .on(GROUP, SINGLE)
+        .set(|s, g| {
+            s.load.ubatch = g.number(1..=MOST_TOKENS)?;
+            Ok(())
+        }),
+    Flag::value(&["-ctk", "--cache-type-k"], "TYPE", "how keys are cached: f16 (default) or f32")
+        .env("LLAMA_ARG_CACHE_TYPE_K")
+        .on(GROUP, PLAN.and(SINGLE))
+        .set(|s, g| {
+            s.load.kv_type_k = cache_type(g)?;
+            Ok(())
+        }),
+    Flag::value(&["-ctv", "--cache-type-v"], "TYPE", "how values are cached: f16 (default) or f32")
+        .env("LLAMA_ARG_CACHE_TYPE_V")
+        .on(GROUP, PLAN.and(SINGLE))
+        .set(|s, g| {
+            s.load.kv_type_v = cache_type(g)?;
+            Ok(())
+        }),
+    Flag::value(
+        &["-fa", "--flash-attn"],
+        "on|auto",
+        "attention never writes out its score matrix here: on and auto mean the same",
+    )
+    .env("LLAMA_ARG_FLASH_ATTN")
+    .on(GROUP, PLAN)
+    .set(|_, g| match g.on_off_auto()? {
+        Some(false) => {
+            Err("off is not supported: attention has this one form; `--plan reference` computes it plainly".into())
+        }
+        _ => Ok(()),
+    }),
+    Flag::value(
+        &["-ngl", "--gpu-layers", "--n-gpu-layers"],
+        "N",
+        "layers on the GPU: 0 or auto, as there is no GPU backend yet",
+    )
+    .env("LLAMA_ARG_N_GPU_LAYERS")
+    .on(GROUP, PLAN)
+    .set(|_, g| g.only(&["0", "auto", "-1"], NO_GPU)),
+    Flag::value(&["-dev", "--device"], "none", "devices to offload to: none, as there is no GPU backend yet")
+        .env("LLAMA_ARG_DEVICE")
+        .on(GROUP, PLAN)
+        .set(|_, g| g.only(&["none"], "this version computes on the CPU only; leave it out, or give none")),
+    Flag::value(&["-lm", "--load-mode"], "auto|mmap", "how the file is read: always mapped")
+        .env("LLAMA_ARG_LOAD_MODE")
+        .on(GROUP, PLAN)
+        .set(|_, g| g.only(&["auto", "mmap"], "the file is always mapped; leave it out")),
+    Flag::switch(&["--mmap"], "map the file (the only way it is read)")
+        .env("LLAMA_ARG_MMAP")
+        .off(&["--no-mmap"])
+        .on(GROUP, PLAN)
+        .set(|_, g| g.must_be_on("the file is always mapped; leave it out")),
+    Flag::switch(&["--repack"], "lay weights out anew where a kernel wants it (always on)")
+        .env("LLAMA_ARG_REPACK")
+        .off(&["-nr", "--no-repack"])
+        .on(GROUP, PLAN)
+        .set(|_, g| g.must_be_on("the layout belongs to the kernel; `--plan exact` and `--isa` choose other kernels")),
+    Flag::value(&["-np", "--parallel"], "1", "sequences decoded side by side: 1 in this command")
+        .env("LLAMA_ARG_N_PARALLEL")
+        .on(GROUP, Commands::RUN)
+        .set(|_, g| g.only(&["1"], "`chaski run` has one conversation; leave it out")),
+    Flag::value(
+        &["--rope-scaling"],
+        "none|linear|yarn",
+        "how positions beyond the trained context are scaled (default: as the model says)",
+    )
+    .env("LLAMA_ARG_ROPE_SCALING_TYPE")
+    .on(GROUP, PLAN)
+    .set(|s, g| {
+        s.load.rope.scaling = Some(g.choice(&[
+            ("none", RopeScaling::None),
+            ("linear", RopeScaling::Linear),
+            ("yarn", RopeScaling::Yarn),
+        ])?);
+        Ok(())
+    }),
+    Flag::value(&["--rope-scale"], "N", "stretch the context by this factor")
+        .env("LLAMA_ARG_ROPE_SCALE")
+        .on(GROUP, PLAN)
+        .set(|s, g| {
+            s.load.rope.freq_scale = Some(1.0 / g.number(1e-6..=1e6)?);
+            Ok(())
+        }),
+    Flag::value(&["--rope-freq-base"], "N", "base of the rotary frequencies (default: as the model says)")
+        .env("LLAMA_ARG_ROPE_FREQ_BASE")
+        .on(GROUP, PLAN)
+        .set(|s, g| {
+            s.load.rope.freq_base = Some(g.number(1.0..=1e12)?);
+            Ok(())
+        }),
+    Flag::value(&["--rope-freq-scale"], "N", "factor of the rotary frequencies: 0.5 doubles the context")
+        .env("LLAMA_ARG_ROPE_FREQ_SCALE")
+        .on(GROUP, PLAN)
+        .set(|s, g| {
+            s.load.rope.freq_scale = Some(g.number(1e-6..=1e6)?);
+            Ok(())
+        }),
+    Flag::value(&["--yarn-orig-ctx"], "N", "YaRN: the context the model was trained on (default: as the model says)")
+        .env("LLAMA_ARG_YARN_ORIG_CTX")
+        .on(GROUP, PLAN)
+        .set(|s, g| {
+            let context: u32 = g.number(0..=MOST_TOKENS as u32)?;
+            s.load.rope.yarn_orig_ctx = (context > 0).then_some(context);
+            Ok(())
+        }),
+    Flag::value(
+        &["--yarn-ext-factor"],
+        "N",
+        "YaRN: mix of extrapolation, 0 interpolates only (default: -1, as the model says)",
+    )
+    .env("LLAMA_ARG_YARN_EXT_FACTOR")
+    .on(GROUP, PLAN)
+    .set(|s, g| {
+        s.load.rope.yarn_ext_factor = unless_negative(g.number(-1.0..=1e3)?);
+        Ok(())
+    }),
+    Flag::value(
+        &["--yarn-attn-factor"],
+        "N",
+        "YaRN: factor of the attention's magnitude (default: -1, as the model says)",
+    )
+    .env("LLAMA_ARG_YARN_ATTN_FACTOR")
+    .on(GROUP, PLAN)
+    .set(|s, g| {
+        s.load.rope.yarn_attn_factor = unless_negative(g.number(-1.0..=1e3)?);
+        Ok(())
+    }),
+    Flag::value(&["--yarn-beta-slow"], "N", "YaRN: where interpolation ends (default: -1, as the model says)")
+        .env("LLAMA_ARG_YARN_BETA_SLOW")
+        .on(GROUP, PLAN)
+        .set(|s, g| {
+            s.load.rope.yarn_beta_slow = unless_negative(g.number(-1.0..=1e6)?);
+            Ok(())
+        }),
+    Flag::value(&["--yarn-beta-fast"], "N", "YaRN: where interpolation begins (default: -1, as the model says)")
+        .env("LLAMA_ARG_YARN_BETA_FAST")
+        .on(GROUP, PLAN)
+        .set(|s, g| {
+            s.load.rope.yarn_beta_fast = unless_negative(g.number(-1.0..=1e6)?);
+            Ok(())
+        }),
+];
+
+fn cache_type(given: &super::Given<'_>) -> Result<KvType, String> {
+    if OTHER_CACHE_TYPES.contains(&given.text) {
+        return Err(format!("{} is not supported yet; the cache holds f16 or f32", given.text));
+    }
+    given.choice(KvType::NAMES)
+}
+
+/// llama.cpp writes "not set" as a negative number.
+fn unless_negative(value: f32) -> Option<f32> {
+    (value >= 0.0).then_some(value)
+}

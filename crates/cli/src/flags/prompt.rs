@@ -1,0 +1,81 @@
+//! Flags of the prompt: where the text comes from, and when generation stops.
+
+use super::{Flag, Group};
+use crate::command::Commands;
+
+const GROUP: Group = Group::Prompt;
+const TEXT: Commands = Commands::RUN.and(Commands::TOKENIZE);
+const FILE: Commands = TEXT.and(Commands::PERPLEXITY);
+const RUN: Commands = Commands::RUN;
+
+pub const FLAGS: &[Flag] = &[
+    Flag::value(&["-p", "--prompt"], "TEXT", "the prompt; in a chat, the first message").on(GROUP, FILE).set(|s, g| {
+        s.prompt.text = Some(g.text.to_owned());
+        s.prompt.file = None;
+        Ok(())
+    }),
+    Flag::value(&["-f", "--file"], "FILE", "file with the prompt; one newline at its end is dropped")
+        .on(GROUP, FILE)
+        .set(|s, g| {
+            s.prompt.file = Some(g.filled()?.into());
+            s.prompt.text = None;
+            Ok(())
+        }),
+    Flag::value(&["-bf", "--binary-file"], "FILE", "file with the prompt, taken byte for byte").on(GROUP, FILE).set(
+        |s, g| {
+            s.prompt.binary_file = Some(g.filled()?.into());
+            Ok(())
+        },
+    ),
+    Flag::switch(
+        &["-e", "--escape"],
+        "read \\n, \\t, \\\\, \\x41 and the like in prompts (default for run and tokenize)",
+    )
+    .off(&["--no-escape"])
+    .on(GROUP, TEXT)
+    .set(|s, g| {
+        s.prompt.escape = g.on;
+        Ok(())
+    }),
+    Flag::value(
+        &["-n", "--predict", "--n-predict"],
+        "N",
+        "tokens to generate (default: -1, until the model stops; -2: until the context is full)",
+    )
+    .env("LLAMA_ARG_N_PREDICT")
+    .on(GROUP, RUN)
+    .set(|s, g| {
+        s.prompt.predict = g.number(-2..=i64::from(i32::MAX))?;
+        Ok(())
+    }),
+    Flag::value(&["-r", "--reverse-prompt"], "TEXT", "stop at this text; may be given several times")
+        .on(GROUP, RUN)
+        .set(|s, g| {
+            s.prompt.reverse_prompts.push(g.filled()?);
+            Ok(())
+        }),
+    Flag::switch(&["--context-shift"], "when the context is full, drop its older half and go on (default: stop)")
+        .off(&["--no-context-shift"])
+        .env("LLAMA_ARG_CONTEXT_SHIFT")
+        .on(GROUP, RUN)
+        .set(|s, g| {
+            s.prompt.context_shift = g.on;
+            Ok(())
+        }),
+    Flag::value(&["--keep"], "N", "prompt tokens that a context shift never drops (default: 0, -1: all)")
+        .on(GROUP, RUN)
+        .set(|s, g| {
+            s.prompt.keep = g.number(-1..=i64::from(i32::MAX))?;
+            Ok(())
+        }),
+    Flag::switch(
+        &["--warmup"],
+        "run one step before the prompt, so that the timings are of a warm machine (default: off)",
+    )
+    .off(&["--no-warmup"])
+    .on(GROUP, RUN)
+    .set(|s, g| {
+        s.prompt.warmup = g.on;
+        Ok(())
+    }),
+];

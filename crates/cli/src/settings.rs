@@ -1,0 +1,280 @@
+//! What the flags set: one field per thing that can be chosen, with llama.cpp's defaults. Written by the rows of
+//! `flags`, read by the commands.
+
+use std::path::PathBuf;
+
+use device::Isa;
+use kernels::KvType;
+
+/// All settings of one call of the program.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    pub model: ModelChoice,
+    pub load: Load,
+    pub prompt: Prompt,
+    pub chat: Chat,
+    pub sampling: engine::sampler::Params,
+    pub output: Output,
+    pub bench: Bench,
+    pub perplexity: Perplexity,
+    pub tokenize: Tokenize,
+}
+
+/// Which model, and from where.
+#[derive(Clone, Debug, Default)]
+pub struct ModelChoice {
+    /// A path, a name from `chaski models`, or `hf:owner/repo:file`.
+    pub spec: Option<String>,
+    /// `user/repo[:quant]` of the hub.
+    pub hf_repo: Option<String>,
+    /// File inside `hf_repo`.
+    pub hf_file: Option<String>,
+    /// Never go to the network.
+    pub offline: bool,
+}
+
+/// How the model is loaded: what the plan, the threads and the cache are made of.
+#[derive(Clone, Debug)]
+pub struct Load {
+    pub plan: Plan,
+    pub isa: Option<Isa>,
+    /// 0: one per physical core.
+    pub threads: usize,
+    /// 0: what the model was trained on.
+    pub context: u32,
+    pub batch: usize,
+    pub ubatch: usize,
+    pub kv_type_k: KvType,
+    pub kv_type_v: KvType,
+    pub rope: RopeOverrides,
+}
+
+/// Which variants the plan may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    Baseline,
+    Exact,
+    Reference,
+}
+
+impl Plan {
+    /// The values `--plan` takes.
+    pub const NAMES: &[(&'static str, Plan)] =
+        &[("baseline", Plan::Baseline), ("exact", Plan::Exact), ("reference", Plan::Reference)];
+}
+
+/// What the user wants otherwise than the model's metadata says; `None` leaves it.
+#[derive(Clone, Debug, Default)]
+pub struct RopeOverrides {
+    pub scaling: Option<RopeScaling>,
+    pub freq_base: Option<f32>,
+    pub freq_scale: Option<f32>,
+    pub yarn_orig_ctx: Option<u32>,
+    pub yarn_ext_factor: Option<f32>,
+    pub yarn_attn_factor: Option<f32>,
+    pub yarn_beta_slow: Option<f32>,
+    pub yarn_beta_fast: Option<f32>,
+}
+
+/// How positions beyond the trained context are scaled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RopeScaling {
+    None,
+    Linear,
+    Yarn,
+}
+
+/// The text to start from, and when to stop.
+#[derive(Clone, Debug)]
+pub struct Prompt {
+    pub text: Option<String>,
+    pub file: Option<PathBuf>,
+    /// Read as it is: no newline taken off its end, no escapes.
+    pub binary_file: Option<PathBuf>,
+    /// Replace `\n`, `\t`, `\x41` and the like in prompts.
+    pub escape: bool,
+    /// The prompt stood on the command line without a flag: answer it once.
+    pub one_shot: bool,
+    /// Tokens to generate; -1: until the model stops, -2: until the context is full.
+    pub predict: i64,
+    /// Prompt tokens that a context shift keeps; -1: all.
+    pub keep: i64,
+    pub context_shift: bool,
+    pub reverse_prompts: Vec<String>,
+    /// Run one step before the clock starts.
+    pub warmup: bool,
+}
+
+/// How a conversation runs.
+#[derive(Clone, Debug, Default)]
+pub struct Chat {
+    /// `None`: if the model has a chat template.
+    pub conversation: Option<bool>,
+    pub single_turn: bool,
+    pub system: Option<String>,
+    /// Template text, or the name of a built-in one.
+    pub template: Option<String>,
+    pub template_file: Option<PathBuf>,
+    /// JSON object of extra variables for the template.
+    pub template_kwargs: serde_json::Map<String, serde_json::Value>,
+    pub multiline: bool,
+    /// Do not touch the terminal: no line editing, no colours.
+    pub simple_io: bool,
+}
+
+/// What is printed, where and how.
+#[derive(Clone, Debug)]
+pub struct Output {
+    pub format: Format,
+    pub display_prompt: bool,
+    /// Print control tokens too.
+    pub special: bool,
+    /// Print timings at the end.
+    pub timings: bool,
+    /// `None`: colours when standard output is a terminal.
+    pub color: Option<bool>,
+    /// llama.cpp's levels: 1 errors, 2 warnings, 3 information, 4 and 5 more and more of it.
+    pub verbosity: u8,
+    pub verbose_prompt: bool,
+    pub log_file: Option<PathBuf>,
+    pub log_prefix: bool,
+    pub log_timestamps: bool,
+}
+
+/// Shape of what `bench`, `inspect`, `explain` and `devices` print.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// The command's own readable form.
+    #[default]
+    Text,
+    Json,
+    JsonLines,
+    Csv,
+}
+
+/// What `bench` measures: every combination of the lists.
+#[derive(Clone, Debug)]
+pub struct Bench {
+    pub prompts: Vec<usize>,
+    pub gens: Vec<usize>,
+    /// Prompt and generation measured as one.
+    pub pairs: Vec<(usize, usize)>,
+    pub depths: Vec<usize>,
+    pub batches: Vec<usize>,
+    pub ubatches: Vec<usize>,
+    /// Empty: the machine's physical cores.
+    pub threads: Vec<usize>,
+    pub repetitions: usize,
+    pub warmup: bool,
+    pub progress: bool,
+    pub delay_s: u64,
+}
+
+/// What `perplexity` does.
+#[derive(Clone, Debug, Default)]
+pub struct Perplexity {
+    /// 0: the whole text.
+    pub chunks: usize,
+    pub kl_base: Option<PathBuf>,
+    pub kl_divergence: bool,
+}
+
+/// How `tokenize` reads and prints.
+#[derive(Clone, Debug, Default)]
+pub struct Tokenize {
+    pub ids_only: bool,
+    pub stdin: bool,
+    pub no_bos: bool,
+    pub no_parse_special: bool,
+    pub show_count: bool,
+}
+
+impl Default for Load {
+    fn default() -> Load {
+        Load {
+            plan: Plan::Baseline,
+            isa: None,
+            threads: 0,
+            context: 0,
+            batch: 2048,
+            ubatch: 512,
+            kv_type_k: KvType::F16,
+            kv_type_v: KvType::F16,
+            rope: RopeOverrides::default(),
+        }
+    }
+}
+
+impl Default for Prompt {
+    fn default() -> Prompt {
+        Prompt {
+            text: None,
+            file: None,
+            binary_file: None,
+            escape: true,
+            one_shot: false,
+            predict: -1,
+            keep: 0,
+            context_shift: false,
+            reverse_prompts: Vec::new(),
+            warmup: false,
+        }
+    }
+}
+
+impl Default for Output {
+    fn default() -> Output {
+        Output {
+            format: Format::Text,
+            display_prompt: true,
+            special: false,
+            timings: true,
+            color: None,
+            verbosity: 3,
+            verbose_prompt: false,
+            log_file: None,
+            log_prefix: false,
+            log_timestamps: false,
+        }
+    }
+}
+
+impl Default for Bench {
+    fn default() -> Bench {
+        Bench {
+            prompts: vec![512],
+            gens: vec![128],
+            pairs: Vec::new(),
+            depths: vec![0],
+            batches: vec![2048],
+            ubatches: vec![512],
+            threads: Vec::new(),
+            repetitions: 5,
+            warmup: true,
+            progress: false,
+            delay_s: 0,
+        }
+    }
+}
+
+impl Settings {
+    /// Takes the words that stood beside the flags; `names` says what each of them is.
+    pub fn take_words(&mut self, names: &[&str], words: Vec<String>) -> Result<(), String> {
+        if let Some(extra) = words.get(names.len()) {
+            return Err(format!("{extra}: one word too many; put a text of several words in quotes"));
+        }
+        for (name, word) in names.iter().zip(words) {
+            match *name {
+                "MODEL" => {
+                    self.model.hf_repo = None;
+                    self.model.spec = Some(word);
+                }
+                _ => {
+                    self.prompt.text = Some(word);
+                    self.prompt.one_shot = true;
+                }
+            }
+        }
+        Ok(())
+    }
+}
