@@ -67,12 +67,10 @@ pub enum Error {
         value: f32,
     },
     /// Every token has been excluded: all logits are -infinity.
-    #[error("no token can be sampled: all {num_tokens} logits are -infinity after {after}")]
+    #[error("no token can be sampled: the logits of all {num_tokens} tokens are -infinity")]
     NothingLeft {
         /// Size of the vocabulary.
         num_tokens: usize,
-        /// The part of the chain after which nothing was left.
-        after: &'static str,
     },
     /// More tokens are to be taken back than were accepted.
     #[error("cannot roll back {asked} tokens: only {accepted} were accepted")]

@@ -1,13 +1,22 @@
-//! Temperature.
+//! Temperature: divides the logits; 0 or less keeps the best candidate alone (greedy).
+//!
+//! Dynamic temperature lets it follow the entropy: between temperature − range for a certain and temperature + range
+//! for a uniform distribution, along normalised entropy ^ exponent.
 
-use super::{Kind, ParamSpec, StageSpec};
+use super::stage::{Stage, StageSpec, Step};
+use super::{Candidates, Kind, ParamSpec};
 
-/// Registry row.
-pub const STAGE: StageSpec = StageSpec {
+pub(super) const STAGE: StageSpec = StageSpec {
     name: "temperature",
     letter: Some('t'),
     aliases: &["temp"],
     params: &[&TEMPERATURE, &DYNATEMP_RANGE, &DYNATEMP_EXPONENT],
+    build: |setup| {
+        let temperature = setup.params.float(&TEMPERATURE).max(0.0);
+        let range = setup.params.float(&DYNATEMP_RANGE);
+        let exponent = setup.params.float(&DYNATEMP_EXPONENT);
+        Ok((temperature != 1.0 || range > 0.0).then(|| Box::new(Temperature { temperature, range, exponent }) as _))
+    },
 };
 
 const TEMPERATURE: ParamSpec = ParamSpec {
@@ -33,3 +42,43 @@ const DYNATEMP_EXPONENT: ParamSpec = ParamSpec {
     help: "how the entropy maps to the dynamic temperature",
     group: "sampling",
 };
+
+/// The temperature that goes with Mirostat: never dynamic.
+pub(super) const PLAIN: StageSpec = StageSpec {
+    build: |setup| {
+        let temperature = setup.params.float(&TEMPERATURE).max(0.0);
+        Ok((temperature != 1.0).then(|| Box::new(Temperature { temperature, range: 0.0, exponent: 1.0 }) as _))
+    },
+    ..STAGE
+};
+
+#[derive(Debug, Clone)]
+struct Temperature {
+    temperature: f32,
+    range: f32,
+    exponent: f32,
+}
+
+impl Stage for Temperature {
+    fn apply(&mut self, candidates: &mut Candidates, _step: &Step) {
+        let mut temperature = self.temperature;
+        if self.range > 0.0 {
+            if candidates.len() <= 1 || !candidates.weigh() {
+                return;
+            }
+            let most = (candidates.len() as f64).ln();
+            let low = (self.temperature - self.range).max(0.0);
+            let high = self.temperature + self.range;
+            temperature = low + (high - low) * ((candidates.entropy() / most) as f32).powf(self.exponent);
+        }
+        if temperature <= 0.0 {
+            candidates.keep_best();
+        } else {
+            candidates.map(|logit, _| logit / temperature);
+        }
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Stage> {
+        Box::new(self.clone())
+    }
+}

@@ -1,9 +1,19 @@
-//! Locally typical.
+//! Locally typical sampling: keeps the candidates whose surprise −ln p lies closest to the entropy, until their
+//! probabilities add up to more than p (Meister et al. 2022, arXiv 2202.00666).
 
-use super::{Kind, ParamSpec, StageSpec};
+use super::stage::{Stage, StageSpec, Step};
+use super::{Candidates, Kind, ParamSpec};
 
-/// Registry row.
-pub const STAGE: StageSpec = StageSpec { name: "typ_p", letter: Some('y'), aliases: &["typ"], params: &[&TYPICAL_P] };
+pub(super) const STAGE: StageSpec = StageSpec {
+    name: "typ_p",
+    letter: Some('y'),
+    aliases: &["typ"],
+    params: &[&TYPICAL_P],
+    build: |setup| {
+        let p = setup.params.float(&TYPICAL_P);
+        Ok((p < 1.0).then(|| Box::new(Typical { p: p.into(), min_keep: setup.min_keep }) as _))
+    },
+};
 
 const TYPICAL_P: ParamSpec = ParamSpec {
     field: "typical_p",
@@ -12,3 +22,22 @@ const TYPICAL_P: ParamSpec = ParamSpec {
     help: "keep the most typical tokens up to this probability (1.0 = disabled)",
     group: "sampling",
 };
+
+#[derive(Debug, Clone)]
+struct Typical {
+    p: f64,
+    min_keep: usize,
+}
+
+impl Stage for Typical {
+    fn apply(&mut self, candidates: &mut Candidates, _step: &Step) {
+        if candidates.weigh() {
+            let entropy = candidates.entropy();
+            candidates.keep_closest(entropy, |count, sum| sum > self.p && count >= self.min_keep);
+        }
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Stage> {
+        Box::new(self.clone())
+    }
+}

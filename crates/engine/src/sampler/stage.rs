@@ -1,0 +1,90 @@
+//! What a stage of the sampler chain is: the trait, the registry row, and what each of them is given.
+
+use super::{Candidates, Error, ParamSpec, Params, philox};
+
+/// One step of the chain. `apply` depends only on the accepted tokens and the candidates and changes nothing that a
+/// later call could see; whatever a stage learns from a token it learns in `accept`, and can take back.
+pub trait Stage: std::fmt::Debug + Send {
+    /// Narrows or reweighs the candidates, or (the last stage) selects one.
+    fn apply(&mut self, candidates: &mut Candidates, step: &Step);
+
+    /// Learns that `token` now stands at `position`.
+    fn accept(&mut self, _token: u32, _position: usize) {}
+
+    /// Forgets all tokens at `position` and after.
+    fn rollback(&mut self, _position: usize) {}
+
+    /// A copy that goes its own way.
+    fn boxed_clone(&self) -> Box<dyn Stage>;
+}
+
+impl Clone for Box<dyn Stage> {
+    fn clone(&self) -> Self {
+        self.boxed_clone()
+    }
+}
+
+/// A stage as data: how it is called, what can be set, how it is made.
+#[derive(Debug)]
+pub struct StageSpec {
+    /// Name in `--samplers`.
+    pub name: &'static str,
+    /// Letter in `--sampler-seq`; `None` when the stage has a fixed place in the chain.
+    pub letter: Option<char>,
+    /// Further names in `--samplers`, besides `top-k` and `topk` for `top_k`.
+    pub aliases: &'static [&'static str],
+    /// What can be set.
+    pub params: &'static [&'static ParamSpec],
+    /// Makes the stage; `None` when its parameters switch it off.
+    pub build: fn(&Setup) -> Result<Option<Box<dyn Stage>>, Error>,
+}
+
+/// What a stage is made from.
+#[derive(Debug)]
+pub struct Setup<'a> {
+    /// The request's parameters.
+    pub params: &'a Params,
+    /// Facts about the vocabulary.
+    pub vocab: &'a VocabInfo<'a>,
+    /// Candidates that a filter must leave at least.
+    pub min_keep: usize,
+}
+
+/// What the sampler must know of the vocabulary.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct VocabInfo<'a> {
+    /// Number of tokens, the length of a row of logits.
+    pub num_tokens: usize,
+    /// Tokens that end a generation: `ignore_eos` excludes them.
+    pub end_of_generation: &'a [u32],
+    /// Tokens that the model's file says must never be sampled.
+    pub suppressed: &'a [u32],
+    /// DRY's sequence breakers as tokens, from [`super::breakers`].
+    pub breakers: &'a [super::Breaker],
+}
+
+/// What a stage sees of the sequence.
+#[derive(Debug, Clone, Copy)]
+pub struct Step<'a> {
+    /// All tokens accepted so far, prompt included; the next one gets position `history.len()`.
+    pub history: &'a [u32],
+    /// The request's seed.
+    pub seed: u64,
+}
+
+impl<'a> Step<'a> {
+    /// The last `n` tokens, or all when there are fewer.
+    pub(super) fn last(&self, n: usize) -> &'a [u32] {
+        &self.history[self.history.len().saturating_sub(n)..]
+    }
+
+    /// 64 random bits of this step.
+    pub(super) fn bits(&self, stream: u32) -> u64 {
+        philox::bits(self.seed, self.history.len() as u64, stream)
+    }
+
+    /// A random number in 0..1 of this step.
+    pub(super) fn uniform(&self, stream: u32) -> f32 {
+        (self.bits(stream) >> 40) as f32 / (1u32 << 24) as f32
+    }
+}
