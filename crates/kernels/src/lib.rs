@@ -1,1 +1,23 @@
-//! kernels.
+//! The operations of a model and every way we know to run them.
+//!
+//! An op is a folder under `ops/`: a description of the problem (`Desc`), a `reference` that is the
+//! plain truth, and variants that must agree with it (`conformance`). `select` alone chooses among
+//! variants, while a plan is built; `launch` walks the chosen steps.
+
+pub mod conformance;
+pub mod kv;
+pub mod launch;
+pub mod op;
+pub mod ops;
+mod rows;
+mod scratch;
+pub mod select;
+pub mod table;
+pub mod variant;
+mod weights;
+
+pub use kv::{KvLayout, KvType};
+pub use launch::{Frame, KvFrame, KvView, RowSet, Run, Slot, Step, Weight, walk};
+pub use op::{Op, OpKind, Rows};
+pub use select::{Choice, Policy, choose};
+pub use variant::{Exactness, Launch, Variant};

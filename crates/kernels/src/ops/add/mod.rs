@@ -1,0 +1,61 @@
+//! Residual addition in place: `x += y`.
+
+use device::Shard;
+
+use crate::launch::{Frame, Slot};
+use crate::op::{Op, OpKind};
+use crate::rows::{row, row_mut};
+use crate::variant::{Exactness, Launch, Variant, any};
+
+/// The operation.
+pub struct Add;
+
+/// The problem.
+#[derive(Clone, Copy, Debug)]
+pub struct Desc {
+    /// Values per row.
+    pub width: usize,
+}
+
+/// Places.
+#[derive(Clone, Copy, Debug)]
+pub struct Slots {
+    /// `[num_rows, width]` f32, changed.
+    pub x: Slot,
+    /// `[num_rows, width]` f32.
+    pub y: Slot,
+}
+
+/// Addresses.
+pub struct Args {
+    x: *mut f32,
+    y: *const f32,
+    num_rows: usize,
+}
+
+impl Op for Add {
+    const KIND: OpKind = OpKind::Add;
+    const VARIANTS: &'static [&'static Variant<Self>] = &[&REFERENCE];
+    type Desc = Desc;
+    type Slots = Slots;
+    type Args = Args;
+
+    fn bind(_: &Desc, slots: &Slots, frame: &Frame) -> Args {
+        Args { x: frame.at(slots.x), y: frame.at(slots.y), num_rows: frame.num_rows }
+    }
+}
+
+// One rounding per value whatever the instruction set: the compiler's vector code is the reference.
+const REFERENCE: Variant<Add> = Variant {
+    id: "add/f32/reference",
+    needs: &[],
+    exactness: Exactness::Bitwise,
+    accepts: any,
+    launch: Launch::Cpu(|desc: &Desc, args: &Args, shard: &Shard<'_>| {
+        let share = shard.range(args.num_rows * desc.width, 16);
+        // SAFETY: bound to live memory of the described shape; shares do not overlap.
+        let (x, y) =
+            unsafe { (row_mut(args.x.add(share.start), 0, share.len()), row(args.y.add(share.start), 0, share.len())) };
+        x.iter_mut().zip(y).for_each(|(x, &y)| *x += y);
+    }),
+};

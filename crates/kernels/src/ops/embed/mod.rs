@@ -1,0 +1,73 @@
+//! Token ids to rows of the embedding table: `out[i] = scale * table[tokens[i]]`.
+
+pub mod reference;
+
+use gguf::DType;
+
+use device::Shard;
+
+use crate::launch::{Frame, Slot, Weight};
+use crate::op::{Op, OpKind};
+use crate::rows::{row, row_mut};
+use crate::variant::{Exactness, Launch, Variant, any};
+
+/// The operation.
+pub struct Embed;
+
+/// The problem.
+#[derive(Clone, Copy, Debug)]
+pub struct Desc {
+    /// Type of the table.
+    pub table: DType,
+    /// Values per row.
+    pub width: usize,
+    /// Bytes per row of the table.
+    pub row_bytes: usize,
+    /// Factor on every value (Gemma: the root of the width).
+    pub scale: f32,
+}
+
+/// Places.
+#[derive(Clone, Copy, Debug)]
+pub struct Slots {
+    /// Embedding table, `[vocab_size, width]`.
+    pub table: Weight,
+    /// `[num_rows, width]` f32.
+    pub out: Slot,
+}
+
+/// Addresses.
+pub struct Args {
+    tokens: *const u32,
+    table: *const u8,
+    out: *mut f32,
+    num_rows: usize,
+}
+
+impl Op for Embed {
+    const KIND: OpKind = OpKind::Embed;
+    const VARIANTS: &'static [&'static Variant<Self>] = &[&REFERENCE];
+    type Desc = Desc;
+    type Slots = Slots;
+    type Args = Args;
+
+    fn bind(_: &Desc, slots: &Slots, frame: &Frame) -> Args {
+        Args { tokens: frame.tokens, table: slots.table.0, out: frame.at(slots.out), num_rows: frame.num_rows }
+    }
+}
+
+const REFERENCE: Variant<Embed> = Variant {
+    id: "embed/any/reference",
+    needs: &[],
+    exactness: Exactness::Bitwise,
+    accepts: any,
+    launch: Launch::Cpu(|desc: &Desc, args: &Args, shard: &Shard<'_>| {
+        for i in shard.range(args.num_rows, 1) {
+            // SAFETY: bound to live memory; the engine admits only ids below the vocabulary size.
+            unsafe {
+                let token = *args.tokens.add(i) as usize;
+                reference::embed(desc, row(args.table, token, desc.row_bytes), row_mut(args.out, i, desc.width));
+            }
+        }
+    }),
+};

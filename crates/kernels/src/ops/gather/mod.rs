@@ -1,0 +1,65 @@
+//! Picks the rows that yield logits: `out[i] = x[output_rows[i]]`.
+
+use device::Shard;
+
+use crate::launch::{Frame, Slot};
+use crate::op::{Op, OpKind};
+use crate::rows::{row, row_mut};
+use crate::variant::{Exactness, Launch, Variant, any};
+
+/// The operation.
+pub struct Gather;
+
+/// The problem.
+#[derive(Clone, Copy, Debug)]
+pub struct Desc {
+    /// Values per row.
+    pub width: usize,
+}
+
+/// Places.
+#[derive(Clone, Copy, Debug)]
+pub struct Slots {
+    /// `[num_rows, width]` f32.
+    pub x: Slot,
+    /// `[num_outputs, width]` f32.
+    pub out: Slot,
+}
+
+/// Addresses.
+pub struct Args {
+    x: *const f32,
+    out: *mut f32,
+    output_rows: *const u32,
+    num_outputs: usize,
+}
+
+impl Op for Gather {
+    const KIND: OpKind = OpKind::Gather;
+    const VARIANTS: &'static [&'static Variant<Self>] = &[&REFERENCE];
+    type Desc = Desc;
+    type Slots = Slots;
+    type Args = Args;
+
+    fn bind(_: &Desc, slots: &Slots, frame: &Frame) -> Args {
+        let (x, out) = (frame.at(slots.x), frame.at(slots.out));
+        Args { x, out, output_rows: frame.output_rows, num_outputs: frame.num_outputs }
+    }
+}
+
+// A copy has nothing to gain from variants.
+const REFERENCE: Variant<Gather> = Variant {
+    id: "gather/f32/reference",
+    needs: &[],
+    exactness: Exactness::Bitwise,
+    accepts: any,
+    launch: Launch::Cpu(|desc: &Desc, args: &Args, shard: &Shard<'_>| {
+        for i in shard.range(args.num_outputs, 1) {
+            // SAFETY: bound to live memory of the described shape; the runner checks output rows.
+            unsafe {
+                let from = *args.output_rows.add(i) as usize;
+                row_mut(args.out, i, desc.width).copy_from_slice(row(args.x, from, desc.width));
+            }
+        }
+    }),
+};

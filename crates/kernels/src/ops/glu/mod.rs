@@ -1,0 +1,75 @@
+//! Gated activation (arXiv 2002.05202): `out = act(gate) * up`.
+
+pub mod reference;
+
+use device::Shard;
+
+use crate::launch::{Frame, Slot};
+use crate::op::{Op, OpKind};
+use crate::variant::{Exactness, Launch, Variant, any};
+
+/// The operation.
+pub struct Glu;
+
+/// The activation function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `x / (1 + exp(-x))`.
+    Silu,
+    /// GELU in its tanh form (arXiv 1606.08415).
+    GeluTanh,
+}
+
+/// The problem.
+#[derive(Clone, Copy, Debug)]
+pub struct Desc {
+    /// Values per row.
+    pub width: usize,
+    /// On the gate.
+    pub activation: Activation,
+}
+
+/// Places. `out` may be `gate` or `up`.
+#[derive(Clone, Copy, Debug)]
+pub struct Slots {
+    /// `[num_rows, width]` f32.
+    pub gate: Slot,
+    /// `[num_rows, width]` f32.
+    pub up: Slot,
+    /// `[num_rows, width]` f32.
+    pub out: Slot,
+}
+
+/// Addresses.
+pub struct Args {
+    pub(crate) gate: *const f32,
+    pub(crate) up: *const f32,
+    pub(crate) out: *mut f32,
+    pub(crate) num_rows: usize,
+}
+
+impl Op for Glu {
+    const KIND: OpKind = OpKind::Glu;
+    const VARIANTS: &'static [&'static Variant<Self>] = &[&REFERENCE];
+    type Desc = Desc;
+    type Slots = Slots;
+    type Args = Args;
+
+    fn bind(_: &Desc, slots: &Slots, frame: &Frame) -> Args {
+        let (gate, up) = (frame.at(slots.gate), frame.at(slots.up));
+        Args { gate, up, out: frame.at(slots.out), num_rows: frame.num_rows }
+    }
+}
+
+const REFERENCE: Variant<Glu> = Variant {
+    id: "glu/f32/reference",
+    needs: &[],
+    exactness: Exactness::Bitwise,
+    accepts: any,
+    launch: Launch::Cpu(|desc: &Desc, args: &Args, shard: &Shard<'_>| {
+        for i in shard.range(args.num_rows * desc.width, 16) {
+            // SAFETY: bound to live memory of the described shape; only this worker touches value i.
+            unsafe { *args.out.add(i) = reference::glu(desc, *args.gate.add(i), *args.up.add(i)) };
+        }
+    }),
+};

@@ -1,0 +1,64 @@
+//! This step's keys and values into the paged cache, encoded by its codec.
+
+pub mod reference;
+
+use device::Shard;
+
+use crate::kv::KvLayout;
+use crate::launch::{Frame, KvFrame, Slot};
+use crate::op::{Op, OpKind};
+use crate::variant::{Exactness, Launch, Variant, any};
+
+/// The operation.
+pub struct KvStore;
+
+/// The problem.
+#[derive(Clone, Copy, Debug)]
+pub struct Desc {
+    /// Shape of a block.
+    pub layout: KvLayout,
+    /// KV group of the layer.
+    pub group: u32,
+    /// Layer within the group.
+    pub layer: u32,
+}
+
+/// Places.
+#[derive(Clone, Copy, Debug)]
+pub struct Slots {
+    /// `[num_rows, num_kv_heads * head_dim_k]` f32, after RoPE.
+    pub k: Slot,
+    /// `[num_rows, num_kv_heads * head_dim_v]` f32.
+    pub v: Slot,
+}
+
+/// Addresses.
+pub struct Args {
+    pub(crate) k: *const f32,
+    pub(crate) v: *const f32,
+    pub(crate) kv: KvFrame,
+}
+
+impl Op for KvStore {
+    const KIND: OpKind = OpKind::KvStore;
+    const VARIANTS: &'static [&'static Variant<Self>] = &[&REFERENCE];
+    type Desc = Desc;
+    type Slots = Slots;
+    type Args = Args;
+
+    fn bind(desc: &Desc, slots: &Slots, frame: &Frame) -> Args {
+        Args { k: frame.at(slots.k), v: frame.at(slots.v), kv: frame.group(desc.group) }
+    }
+}
+
+const REFERENCE: Variant<KvStore> = Variant {
+    id: "kv_store/any/reference",
+    needs: &[],
+    // The rounding belongs to the codec, which the plan names; storing adds nothing to it.
+    exactness: Exactness::Bitwise,
+    accepts: any,
+    // SAFETY: the plan binds live memory; see `Launch::Cpu`.
+    launch: Launch::Cpu(|desc: &Desc, args: &Args, shard: &Shard<'_>| unsafe {
+        reference::kv_store(desc, args, shard)
+    }),
+};

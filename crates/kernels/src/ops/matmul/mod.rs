@@ -1,0 +1,178 @@
+//! Weights times activations: `out[r, n] = Σ_k x[r, k] * w[n, k] (+ bias[n])`.
+//!
+//! Weights stay in the blocks of the GGUF file. Activations are f32 (exact plan, float weights) or
+//! the int8 rows of `quantize`.
+
+pub mod reference;
+
+#[cfg(target_arch = "x86_64")]
+mod decoded;
+#[cfg(target_arch = "x86_64")]
+mod dot_avx512;
+#[cfg(target_arch = "x86_64")]
+mod formats_avx512;
+#[cfg(target_arch = "x86_64")]
+mod gemm_avx512;
+#[cfg(target_arch = "x86_64")]
+mod gemm_f32_avx512;
+#[cfg(target_arch = "x86_64")]
+mod transpose_avx512;
+#[cfg(target_arch = "x86_64")]
+mod unpacked;
+
+use gguf::DType;
+
+use device::Shard;
+
+use crate::launch::{Frame, RowSet, Slot, Weight};
+use crate::op::{Op, OpKind, Rows};
+use crate::variant::{Exactness, Launch, Variant, any};
+
+/// The operation.
+pub struct Matmul;
+
+/// Form of the activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// `[rows, k]` f32.
+    F32,
+    /// `[rows]` rows of `quantize::row_bytes(k)`.
+    Q8,
+}
+
+/// The problem.
+#[derive(Clone, Copy, Debug)]
+pub struct Desc {
+    /// Type of the weights.
+    pub weight: DType,
+    /// Form of the activations.
+    pub input: Input,
+    /// Output features: rows of the weight matrix.
+    pub n: usize,
+    /// Input features: columns of the weight matrix.
+    pub k: usize,
+    /// Bytes per row of the weight matrix.
+    pub row_bytes: usize,
+    /// Whether a bias is added.
+    pub bias: bool,
+    /// Regime the plan is made for.
+    pub rows: Rows,
+}
+
+/// Places.
+#[derive(Clone, Copy, Debug)]
+pub struct Slots {
+    /// `[n, k]` in blocks.
+    pub weight: Weight,
+    /// `[n]` f32, or anything when the description has no bias.
+    pub bias: Weight,
+    /// Activations, see [`Input`].
+    pub x: Slot,
+    /// `[rows, n]` f32.
+    pub out: Slot,
+    /// Which rows.
+    pub rows: RowSet,
+}
+
+/// Addresses.
+pub struct Args {
+    pub(crate) weight: *const u8,
+    pub(crate) bias: *const f32,
+    pub(crate) x: *const u8,
+    pub(crate) out: *mut f32,
+    pub(crate) num_rows: usize,
+}
+
+impl Op for Matmul {
+    const KIND: OpKind = OpKind::Matmul;
+    #[cfg(target_arch = "x86_64")]
+    const VARIANTS: &'static [&'static Variant<Self>] = &[
+        &x86::DOT_AVX512,
+        &x86::GEMM_AVX512,
+        &x86::UNPACKED_AVX2,
+        &x86::GEMM_F32_AVX512,
+        &x86::DECODED_AVX2,
+        &REFERENCE,
+    ];
+    #[cfg(not(target_arch = "x86_64"))]
+    const VARIANTS: &'static [&'static Variant<Self>] = &[&REFERENCE];
+    type Desc = Desc;
+    type Slots = Slots;
+    type Args = Args;
+
+    fn bind(desc: &Desc, slots: &Slots, frame: &Frame) -> Args {
+        Args {
+            weight: slots.weight.0,
+            bias: if desc.bias { slots.bias.0.cast() } else { std::ptr::null() },
+            x: frame.at(slots.x),
+            out: frame.at(slots.out),
+            num_rows: frame.rows(slots.rows),
+        }
+    }
+}
+
+const REFERENCE: Variant<Matmul> = Variant {
+    id: "matmul/any/reference",
+    needs: &[],
+    exactness: Exactness::Bitwise,
+    accepts: any,
+    // SAFETY: the plan binds live memory; see `Launch::Cpu`.
+    launch: Launch::Cpu(|desc: &Desc, args: &Args, shard: &Shard<'_>| unsafe { reference::matmul(desc, args, shard) }),
+};
+
+/// Variants for x86-64, best first.
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use device::Feature;
+
+    use super::{Matmul, decoded, dot_avx512, gemm_avx512, gemm_f32_avx512, unpacked};
+    use crate::op::Rows;
+    use crate::variant::{Exactness, Launch, Variant};
+
+    // Integer products are exact; what differs from the reference is the order of the f32 sums over
+    // groups, and one rounding of each group's product of scales.
+    const EXACTNESS: Exactness = Exactness::Reordered { ulp: 64 };
+
+    pub(super) const DOT_AVX512: Variant<Matmul> = Variant {
+        id: "matmul/q8/avx512vnni-dot",
+        needs: &[Feature::Avx512Vnni],
+        exactness: EXACTNESS,
+        accepts: dot_avx512::accepts,
+        launch: Launch::Cpu(dot_avx512::dot),
+    };
+
+    pub(super) const GEMM_AVX512: Variant<Matmul> = Variant {
+        id: "matmul/q8/avx512vnni-gemm",
+        needs: &[Feature::Avx512Vnni],
+        exactness: EXACTNESS,
+        accepts: |desc| gemm_avx512::accepts(desc) && desc.rows == Rows::Many,
+        launch: Launch::Cpu(gemm_avx512::gemm),
+    };
+
+    pub(super) const UNPACKED_AVX2: Variant<Matmul> = Variant {
+        id: "matmul/q8/avx2-unpacked",
+        needs: &[Feature::Avx2],
+        exactness: EXACTNESS,
+        accepts: unpacked::accepts,
+        launch: Launch::Cpu(unpacked::unpacked_avx2),
+    };
+
+    pub(super) const GEMM_F32_AVX512: Variant<Matmul> = Variant {
+        id: "matmul/f32/avx512-gemm",
+        needs: &[Feature::Avx512],
+        exactness: EXACTNESS,
+        accepts: |desc| gemm_f32_avx512::accepts(desc) && desc.rows == Rows::Many,
+        launch: Launch::Cpu(gemm_f32_avx512::gemm),
+    };
+
+    pub(super) const DECODED_AVX2: Variant<Matmul> = Variant {
+        id: "matmul/f32/avx2-decoded",
+        needs: &[Feature::Avx2],
+        exactness: EXACTNESS,
+        accepts: decoded::accepts,
+        launch: Launch::Cpu(decoded::decoded_avx2),
+    };
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests;

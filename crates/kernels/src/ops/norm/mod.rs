@@ -1,0 +1,76 @@
+//! RMS normalisation (arXiv 1910.07467): `out = x / sqrt(mean(x²) + eps) * weight`, over whole rows
+//! or over each head of a row.
+
+pub mod reference;
+
+use device::Shard;
+
+use crate::launch::{Frame, RowSet, Slot, Weight};
+use crate::op::{Op, OpKind};
+use crate::rows::{row, row_mut};
+use crate::variant::{Exactness, Launch, Variant, any};
+
+/// The operation.
+pub struct Norm;
+
+/// The problem.
+#[derive(Clone, Copy, Debug)]
+pub struct Desc {
+    /// Values normalised together.
+    pub width: usize,
+    /// Independent groups of `width` values per row: 1, or the number of heads.
+    pub groups: usize,
+    /// Added to the mean square.
+    pub eps: f32,
+}
+
+/// Places. `out` may be `x`.
+#[derive(Clone, Copy, Debug)]
+pub struct Slots {
+    /// `[rows, groups * width]` f32.
+    pub x: Slot,
+    /// `[width]` f32.
+    pub weight: Weight,
+    /// `[rows, groups * width]` f32.
+    pub out: Slot,
+    /// Which rows.
+    pub rows: RowSet,
+}
+
+/// Addresses.
+pub struct Args {
+    x: *const f32,
+    weight: *const f32,
+    out: *mut f32,
+    num_rows: usize,
+}
+
+impl Op for Norm {
+    const KIND: OpKind = OpKind::Norm;
+    const VARIANTS: &'static [&'static Variant<Self>] = &[&REFERENCE];
+    type Desc = Desc;
+    type Slots = Slots;
+    type Args = Args;
+
+    fn bind(_: &Desc, slots: &Slots, frame: &Frame) -> Args {
+        let weight = slots.weight.0.cast();
+        Args { x: frame.at(slots.x), weight, out: frame.at(slots.out), num_rows: frame.rows(slots.rows) }
+    }
+}
+
+const REFERENCE: Variant<Norm> = Variant {
+    id: "norm/f32/reference",
+    needs: &[],
+    exactness: Exactness::Bitwise,
+    accepts: any,
+    launch: Launch::Cpu(|desc: &Desc, args: &Args, shard: &Shard<'_>| {
+        for i in shard.range(args.num_rows * desc.groups, 1) {
+            // SAFETY: bound to live memory of the described shape; only this worker touches group i.
+            unsafe {
+                let out = row_mut(args.out, i, desc.width);
+                std::ptr::copy(args.x.add(i * desc.width), out.as_mut_ptr(), desc.width); // may be the same place
+                reference::norm(desc, row(args.weight, 0, desc.width), out);
+            }
+        }
+    }),
+};

@@ -1,0 +1,115 @@
+//! f32 activations to int8 blocks of 32, once per step, shared by every matmul that reads them.
+//!
+//! A row of k values becomes `[k] i8 codes`, `[k/32] f32 scales`, `[k/16] i16 sums of codes`, padded to
+//! a cache line. `scale = max|x| / 127`, `code = round(x / scale)`: an error of at most 1/254 of the
+//! largest value of the block. The sums carry the offsets and minima of the weight formats:
+//! `Σ (w·s - m)·a = s·Σ w·a - m·Σ a`.
+
+pub mod reference;
+
+use device::Shard;
+
+use crate::launch::{Frame, RowSet, Slot};
+use crate::op::{Op, OpKind};
+use crate::rows::{row, row_mut};
+use crate::variant::{Exactness, Launch, Variant, any};
+
+/// The operation.
+pub struct Quantize;
+
+/// Values per scale.
+pub const BLOCK: usize = 32;
+
+/// The problem.
+#[derive(Clone, Copy, Debug)]
+pub struct Desc {
+    /// Values per row, a multiple of [`BLOCK`].
+    pub width: usize,
+}
+
+/// Places.
+#[derive(Clone, Copy, Debug)]
+pub struct Slots {
+    /// `[rows, width]` f32.
+    pub x: Slot,
+    /// `[rows]` rows of [`row_bytes`].
+    pub out: Slot,
+    /// Which rows.
+    pub rows: RowSet,
+}
+
+/// Addresses.
+pub struct Args {
+    x: *const f32,
+    out: *mut u8,
+    num_rows: usize,
+}
+
+/// Bytes of one quantised row of `width` values.
+pub const fn row_bytes(width: usize) -> usize {
+    (width + width / 8 + width / 8).next_multiple_of(64)
+}
+
+/// One quantised row.
+#[derive(Clone, Copy, Debug)]
+pub struct Q8Row<'a> {
+    /// Codes in -127..=127, `[width]`.
+    pub codes: &'a [i8],
+    /// `[width / 32]`.
+    pub scales: &'a [f32],
+    /// Sums of 16 codes each, `[width / 16]`.
+    pub sums: &'a [i16],
+}
+
+/// Views row `index` of a quantised matrix.
+///
+/// # Safety
+/// `base` must hold `index + 1` rows written by this op, and nobody may write them meanwhile.
+pub unsafe fn q8_row<'a>(base: *const u8, index: usize, width: usize) -> Q8Row<'a> {
+    // SAFETY: the caller's promise; the parts lie in the order given at the head of this file.
+    unsafe {
+        let at = base.add(index * row_bytes(width));
+        Q8Row {
+            codes: row(at.cast(), 0, width),
+            scales: row(at.add(width).cast(), 0, width / BLOCK),
+            sums: row(at.add(width + width / 8).cast(), 0, width / 16),
+        }
+    }
+}
+
+impl Op for Quantize {
+    const KIND: OpKind = OpKind::Quantize;
+    const VARIANTS: &'static [&'static Variant<Self>] = &[&REFERENCE];
+    type Desc = Desc;
+    type Slots = Slots;
+    type Args = Args;
+
+    fn bind(_: &Desc, slots: &Slots, frame: &Frame) -> Args {
+        Args { x: frame.at(slots.x), out: frame.at(slots.out), num_rows: frame.rows(slots.rows) }
+    }
+}
+
+/// The loss of rounding to int8, whichever variant does it.
+pub const EXACTNESS: Exactness = Exactness::Rounded { rel_ppb: 3_937_008 };
+
+const REFERENCE: Variant<Quantize> = Variant {
+    id: "quantize/q8/reference",
+    needs: &[],
+    exactness: EXACTNESS,
+    accepts: any,
+    launch: Launch::Cpu(|desc: &Desc, args: &Args, shard: &Shard<'_>| {
+        let width = desc.width;
+        for i in shard.range(args.num_rows, 1) {
+            // SAFETY: bound to live memory of the described shape; only this worker touches row i.
+            unsafe {
+                let at = args.out.add(i * row_bytes(width));
+                reference::quantize(
+                    row(args.x, i, width),
+                    row_mut(at.cast(), 0, width),
+                    row_mut(at.add(width).cast(), 0, width / BLOCK),
+                    row_mut(at.add(width + width / 8).cast(), 0, width / 16),
+                );
+            }
+        }
+    }),
+};

@@ -1,0 +1,79 @@
+//! Rotary position embedding (arXiv 2104.09864, eq. 34) of queries or keys, in place.
+
+pub mod reference;
+
+use device::Shard;
+
+use crate::launch::{Frame, Slot};
+use crate::op::{Op, OpKind};
+use crate::rows::{row, row_mut};
+use crate::variant::{Exactness, Launch, Variant, any};
+
+/// The operation.
+pub struct Rope;
+
+/// Which values of a head form a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pairing {
+    /// (2j, 2j + 1): GGUF files of the llama architecture, whose rows were permuted for it.
+    Adjacent,
+    /// (j, j + rotary_dim / 2): GPT-NeoX, and most newer architectures.
+    Halves,
+}
+
+/// The problem.
+#[derive(Clone, Copy, Debug)]
+pub struct Desc {
+    /// Values per head.
+    pub head_dim: usize,
+    /// Heads per row.
+    pub num_heads: usize,
+    /// Leading values of a head that are rotated.
+    pub rotary_dim: usize,
+    /// Which values form a pair.
+    pub pairing: Pairing,
+}
+
+/// Places.
+#[derive(Clone, Copy, Debug)]
+pub struct Slots {
+    /// `[num_rows, num_heads * head_dim]` f32.
+    pub x: Slot,
+    /// `[num_rows, rotary_dim]` f32, written by `rope_table`.
+    pub table: Slot,
+}
+
+/// Addresses.
+pub struct Args {
+    x: *mut f32,
+    table: *const f32,
+    num_rows: usize,
+}
+
+impl Op for Rope {
+    const KIND: OpKind = OpKind::Rope;
+    const VARIANTS: &'static [&'static Variant<Self>] = &[&REFERENCE];
+    type Desc = Desc;
+    type Slots = Slots;
+    type Args = Args;
+
+    fn bind(_: &Desc, slots: &Slots, frame: &Frame) -> Args {
+        Args { x: frame.at(slots.x), table: frame.at(slots.table), num_rows: frame.num_rows }
+    }
+}
+
+const REFERENCE: Variant<Rope> = Variant {
+    id: "rope/f32/reference",
+    needs: &[],
+    exactness: Exactness::Bitwise,
+    accepts: any,
+    launch: Launch::Cpu(|desc: &Desc, args: &Args, shard: &Shard<'_>| {
+        for i in shard.range(args.num_rows * desc.num_heads, 1) {
+            // SAFETY: bound to live memory of the described shape; only this worker touches head i.
+            unsafe {
+                let table = row(args.table, i / desc.num_heads, desc.rotary_dim);
+                reference::rope(desc, table, row_mut(args.x, i, desc.head_dim));
+            }
+        }
+    }),
+};

@@ -1,0 +1,77 @@
+//! Vectors of f32: kernels that gain from SIMD are written once over [`Lanes`] and compiled for each
+//! instruction set by a thin `#[target_feature]` function beside them (`cpu_avx512.rs`, `cpu_avx2.rs`).
+//!
+//! Everything here is `#[inline(always)]`, so that the code ends up inside that thin function and is
+//! compiled with its features. For the same reason kernels over `Lanes` use loops and no closures.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod math;
+
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use avx512::Avx512;
+pub use math::{LOG2_E, exp, exp2, tanh};
+
+/// A vector register of f32 values.
+///
+/// # Safety
+/// Every function requires that the CPU has the features of the implementing type, and that the
+/// addresses given to loads and stores are valid for as many values as the function names. No address
+/// needs more alignment than its element.
+pub trait Lanes: Copy {
+    /// Values per vector.
+    const LEN: usize;
+    /// Vectors that fit into half of the registers: what a tile may use for its sums.
+    const SUMS: usize;
+
+    /// The same value everywhere.
+    unsafe fn splat(value: f32) -> Self;
+    /// `LEN` values.
+    unsafe fn load(at: *const f32) -> Self;
+    /// The first `count` values, `count <= LEN`; zeros after them.
+    unsafe fn load_part(at: *const f32, count: usize) -> Self;
+    /// `LEN` half-precision values.
+    unsafe fn load_f16(at: *const u16) -> Self;
+    /// Writes `LEN` values.
+    unsafe fn store(self, at: *mut f32);
+    /// Writes the first `count` values, `count <= LEN`.
+    unsafe fn store_part(self, at: *mut f32, count: usize);
+    /// Writes `LEN` values in half precision, ties to even.
+    unsafe fn store_f16(self, at: *mut u16);
+
+    /// `self + other`.
+    unsafe fn add(self, other: Self) -> Self;
+    /// `self - other`.
+    unsafe fn sub(self, other: Self) -> Self;
+    /// `self * other`.
+    unsafe fn mul(self, other: Self) -> Self;
+    /// `self / other`.
+    unsafe fn div(self, other: Self) -> Self;
+    /// `self * factor + addend`, rounded once.
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// The larger; `other` where either is NaN.
+    unsafe fn max(self, other: Self) -> Self;
+    /// The smaller; `other` where either is NaN.
+    unsafe fn min(self, other: Self) -> Self;
+    /// Without the sign.
+    unsafe fn abs(self) -> Self;
+    /// To the nearest whole number, ties to even.
+    unsafe fn round(self) -> Self;
+    /// `self * 2^n` for whole `n` in -250..=250, with overflow to infinity and gradual underflow.
+    unsafe fn scale(self, n: Self) -> Self;
+    /// `yes` where `self < bound`, else (also for NaN) `no`.
+    unsafe fn where_less(self, bound: Self, yes: Self, no: Self) -> Self;
+
+    /// Sum of all lanes.
+    unsafe fn sum(self) -> f32;
+    /// Largest lane; unspecified when a lane is NaN.
+    unsafe fn largest(self) -> f32;
+    /// Writes the sums of the lanes of four vectors.
+    unsafe fn store_sums(four: [Self; 4], at: *mut f32);
+    /// Sum of the squares of all values at `at`, in f64.
+    unsafe fn sum_of_squares(at: *const f32, count: usize) -> f64;
+}
