@@ -4,7 +4,12 @@
 mod command;
 mod devices;
 mod flags;
+mod inspect;
+mod memory;
+mod model_file;
 mod settings;
+mod source;
+mod units;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -48,6 +53,7 @@ fn perform(action: Action, settings: &Settings) -> anyhow::Result<()> {
 fn run_command(command: Command, settings: &Settings) -> anyhow::Result<()> {
     match command {
         Command::Devices => devices::run(settings),
+        Command::Inspect => inspect::run(settings),
         _ => anyhow::bail!("not wired"),
     }
 }
