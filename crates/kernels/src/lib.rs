@@ -5,6 +5,7 @@
 //! variants, while a plan is built; `launch` walks the chosen steps.
 
 pub mod conformance;
+pub mod executor;
 pub mod kv;
 pub mod launch;
 pub mod op;
@@ -16,6 +17,7 @@ pub mod table;
 pub mod variant;
 mod weights;
 
+pub use executor::{Executor, Program, SequenceView, StepError, StepInputs};
 pub use kv::{KvLayout, KvType};
 pub use launch::{Frame, KvFrame, KvView, RowSet, Run, Slot, Step, Weight, walk};
 pub use op::{Op, OpKind, Rows};

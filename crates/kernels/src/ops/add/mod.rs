@@ -2,7 +2,7 @@
 
 use device::Shard;
 
-use crate::launch::{Frame, Slot};
+use crate::launch::{Frame, RowSet, Slot};
 use crate::op::{Op, OpKind};
 use crate::rows::{row, row_mut};
 use crate::variant::{Exactness, Launch, Variant, any};
@@ -20,10 +20,12 @@ pub struct Desc {
 /// Places.
 #[derive(Clone, Copy, Debug)]
 pub struct Slots {
-    /// `[num_rows, width]` f32, changed.
+    /// `[rows, width]` f32, changed.
     pub x: Slot,
-    /// `[num_rows, width]` f32.
+    /// `[rows, width]` f32.
     pub y: Slot,
+    /// Which rows.
+    pub rows: RowSet,
 }
 
 /// Addresses.
@@ -41,7 +43,7 @@ impl Op for Add {
     type Args = Args;
 
     fn bind(_: &Desc, slots: &Slots, frame: &Frame) -> Args {
-        Args { x: frame.at(slots.x), y: frame.at(slots.y), num_rows: frame.num_rows }
+        Args { x: frame.at(slots.x), y: frame.at(slots.y), num_rows: frame.rows(slots.rows) }
     }
 }
 

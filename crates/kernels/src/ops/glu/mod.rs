@@ -4,7 +4,7 @@ pub mod reference;
 
 use device::Shard;
 
-use crate::launch::{Frame, Slot};
+use crate::launch::{Frame, RowSet, Slot};
 use crate::op::{Op, OpKind};
 use crate::variant::{Exactness, Launch, Variant, any};
 
@@ -32,12 +32,14 @@ pub struct Desc {
 /// Places. `out` may be `gate` or `up`.
 #[derive(Clone, Copy, Debug)]
 pub struct Slots {
-    /// `[num_rows, width]` f32.
+    /// `[rows, width]` f32.
     pub gate: Slot,
-    /// `[num_rows, width]` f32.
+    /// `[rows, width]` f32.
     pub up: Slot,
-    /// `[num_rows, width]` f32.
+    /// `[rows, width]` f32.
     pub out: Slot,
+    /// Which rows.
+    pub rows: RowSet,
 }
 
 /// Addresses.
@@ -57,7 +59,7 @@ impl Op for Glu {
 
     fn bind(_: &Desc, slots: &Slots, frame: &Frame) -> Args {
         let (gate, up) = (frame.at(slots.gate), frame.at(slots.up));
-        Args { gate, up, out: frame.at(slots.out), num_rows: frame.num_rows }
+        Args { gate, up, out: frame.at(slots.out), num_rows: frame.rows(slots.rows) }
     }
 }
 

@@ -1,0 +1,280 @@
+//! Owns the memory and the workers a plan runs on, and runs it: the safe face of `launch` for the
+//! engine, which holds no unsafe code of its own.
+//!
+//! Plans are trusted: whoever builds a [`Program`] answers for its slots lying inside `arena_bytes`
+//! and its weights living as long as it. What comes from outside (token ids, positions, rows, block
+//! tables) is checked here, once per step.
+
+use device::{Buffer, Error, Pool, PoolError};
+
+use crate::kv::KvLayout;
+use crate::launch::{Frame, KvFrame, KvView, Run, Slot, walk};
+
+/// A finished plan as the executor needs it.
+pub struct Program {
+    /// The steps in order.
+    pub steps: Vec<Box<dyn Run>>,
+    /// Size of the arena it works in.
+    pub arena_bytes: usize,
+    /// Most rows it was laid out for.
+    pub max_rows: usize,
+    /// Most output rows it was laid out for.
+    pub max_outputs: usize,
+    /// Ids must be below this.
+    pub vocab_size: usize,
+}
+
+/// What one step reads besides weights and cache. Rows of one sequence are contiguous.
+#[derive(Clone, Copy, Debug)]
+pub struct StepInputs<'a> {
+    /// `[num_rows]`.
+    pub tokens: &'a [u32],
+    /// `[num_rows]`.
+    pub positions: &'a [u32],
+    /// Rows that yield logits, ascending.
+    pub output_rows: &'a [u32],
+    /// Per KV group, per sequence of the step.
+    pub views: &'a [Vec<SequenceView<'a>>],
+}
+
+/// One sequence's uniform block table in one group for one step.
+#[derive(Clone, Copy, Debug)]
+pub struct SequenceView<'a> {
+    /// Entries: first physical block of the run of each logical block, from `first_logical` on.
+    pub table: &'a [u32],
+    /// Logical index of the first entry.
+    pub first_logical: u32,
+    /// Tokens cached before this step.
+    pub context: u32,
+    /// First row of the sequence in the step.
+    pub first_row: u32,
+    /// Rows of the sequence in the step.
+    pub num_rows: u32,
+}
+
+/// Storage of one KV group.
+struct Group {
+    layout: KvLayout,
+    num_layers: usize,
+    num_blocks: usize,
+    storage: Buffer,
+    views: Vec<KvView>,
+}
+
+/// Why a step did not run, or did not finish.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StepError {
+    /// An input does not fit the plan or the cache.
+    #[error("step input {what}: {value} is outside {limit}")]
+    Input {
+        /// Which input.
+        what: &'static str,
+        /// Its value.
+        value: usize,
+        /// What it must stay below.
+        limit: usize,
+    },
+    /// A kernel panicked.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+}
+
+/// Memory and workers.
+pub struct Executor {
+    pool: Pool,
+    arena: Buffer,
+    groups: Vec<Group>,
+    frames: Vec<KvFrame>,
+}
+
+// SAFETY: the raw pointers in views and frames are rewritten before every use and never outlive `run`.
+unsafe impl Send for Executor {}
+
+impl Executor {
+    /// Allocates the arena. Groups follow with [`Executor::add_group`].
+    ///
+    /// # Errors
+    /// When memory is refused.
+    pub fn new(pool: Pool, arena_bytes: usize) -> Result<Self, Error> {
+        Ok(Self { pool, arena: Buffer::zeroed(arena_bytes, "activations")?, groups: Vec::new(), frames: Vec::new() })
+    }
+
+    /// Adds the storage of a KV group of `num_blocks` physical blocks.
+    ///
+    /// # Errors
+    /// When memory is refused.
+    pub fn add_group(&mut self, layout: KvLayout, num_layers: usize, num_blocks: usize) -> Result<(), Error> {
+        let bytes = num_blocks.checked_mul(layout.block_bytes()).unwrap_or(usize::MAX);
+        let storage = Buffer::zeroed(bytes, "the KV cache")?;
+        self.groups.push(Group { layout, num_layers, num_blocks, storage, views: Vec::new() });
+        Ok(())
+    }
+
+    /// Number of workers.
+    pub fn num_workers(&self) -> usize {
+        self.pool.num_workers()
+    }
+
+    /// Bytes of the KV cache.
+    pub fn kv_bytes(&self) -> usize {
+        self.groups.iter().map(|group| group.storage.len()).sum()
+    }
+
+    /// Runs `program` on `inputs`; results are read with [`Executor::values`].
+    ///
+    /// # Errors
+    /// [`StepError::Input`] before anything is computed when an input is out of range;
+    /// [`StepError::Pool`] when a kernel panicked.
+    pub fn run(&mut self, program: &Program, inputs: &StepInputs<'_>) -> Result<(), StepError> {
+        self.check(program, inputs)?;
+        self.frames.clear();
+        for (group, views) in self.groups.iter_mut().zip(inputs.views) {
+            let heads = group.layout.num_kv_heads as u32;
+            group.views.clear();
+            group.views.extend(views.iter().map(|view| KvView {
+                table: view.table.as_ptr(),
+                lengths: std::ptr::null(),
+                layer_stride: 0,
+                head_stride: 0,
+                layer_step: heads,
+                head_step: 1,
+                first_logical: view.first_logical,
+                context: view.context,
+                first_row: view.first_row,
+                num_rows: view.num_rows,
+            }));
+            self.frames.push(KvFrame {
+                storage: group.storage.as_ptr(),
+                views: group.views.as_ptr(),
+                num_views: group.views.len(),
+            });
+        }
+        let frame = Frame {
+            arena: self.arena.as_ptr(),
+            tokens: inputs.tokens.as_ptr(),
+            positions: inputs.positions.as_ptr(),
+            num_rows: inputs.tokens.len(),
+            output_rows: inputs.output_rows.as_ptr(),
+            num_outputs: inputs.output_rows.len(),
+            groups: self.frames.as_ptr(),
+        };
+        // SAFETY: `check` bounded everything that varies; the plan answers for the rest.
+        Ok(unsafe { walk(&mut self.pool, &program.steps, &frame) }?)
+    }
+
+    /// The first `len` f32 values at `slot`.
+    ///
+    /// # Errors
+    /// When they are not inside the arena.
+    pub fn values(&self, slot: Slot, len: usize) -> Result<&[f32], StepError> {
+        within("result", slot.0 + 4 * len, self.arena.len() + 1)?;
+        // SAFETY: inside the arena, aligned (slots are multiples of a cache line), any bits are an f32.
+        Ok(unsafe { std::slice::from_raw_parts(self.arena.as_ptr().add(slot.0).cast(), len) })
+    }
+
+    /// As [`Executor::values`], for samplers that work in place.
+    ///
+    /// # Errors
+    /// When they are not inside the arena.
+    pub fn values_mut(&mut self, slot: Slot, len: usize) -> Result<&mut [f32], StepError> {
+        within("result", slot.0 + 4 * len, self.arena.len() + 1)?;
+        // SAFETY: as in `values`, borrowed mutably from the owner of the arena.
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.arena.as_ptr().add(slot.0).cast(), len) })
+    }
+
+    /// Copies a run of blocks (one per layer and head) onto another.
+    ///
+    /// # Errors
+    /// When a run is not inside the cache.
+    pub fn copy_run(&mut self, group: usize, from: u32, to: u32) -> Result<(), StepError> {
+        let group = self.group(group)?;
+        let run = group.num_layers * group.layout.num_kv_heads;
+        let bytes = group.layout.block_bytes();
+        for first in [from, to] {
+            within("block", first as usize + run, group.num_blocks + 1)?;
+        }
+        // SAFETY: both runs lie inside the storage; `copy` allows them to overlap.
+        unsafe {
+            let base = group.storage.as_ptr();
+            std::ptr::copy(base.add(from as usize * bytes), base.add(to as usize * bytes), run * bytes);
+        }
+        Ok(())
+    }
+
+    /// Moves one token (its keys and values of all layers and heads) from slot `from` to slot `to`;
+    /// a slot is (first block of a run, position in the block). Each key passes through `turn` with the
+    /// index of its layer in the group, which rotates it to its new position.
+    ///
+    /// # Errors
+    /// When a slot is not inside the cache.
+    pub fn move_token(
+        &mut self,
+        group: usize,
+        from: (u32, u32),
+        to: (u32, u32),
+        turn: &mut dyn FnMut(usize, &mut [f32]),
+    ) -> Result<(), StepError> {
+        let group = self.group(group)?;
+        let layout = group.layout;
+        let run = group.num_layers * layout.num_kv_heads;
+        for (first, slot) in [from, to] {
+            within("block", first as usize + run, group.num_blocks + 1)?;
+            within("slot", slot as usize, layout.block_size)?;
+        }
+        let (mut key, mut value) = (vec![0f32; layout.head_dim_k], vec![0f32; layout.head_dim_v]);
+        for i in 0..run {
+            let at = |(first, slot): (u32, u32)| {
+                let (block, slot) = (first as usize + i, slot as usize);
+                (layout.key_at(block, slot), layout.value_at(block, slot))
+            };
+            let ((key_from, value_from), (key_to, value_to)) = (at(from), at(to));
+            // SAFETY: both slots lie inside the storage.
+            unsafe {
+                let base = group.storage.as_ptr();
+                layout.k.decode(base.add(key_from), &mut key);
+                turn(i / layout.num_kv_heads, &mut key);
+                layout.k.encode(&key, base.add(key_to));
+                layout.v.decode(base.add(value_from), &mut value);
+                layout.v.encode(&value, base.add(value_to));
+            }
+        }
+        Ok(())
+    }
+
+    fn group(&self, index: usize) -> Result<&Group, StepError> {
+        self.groups.get(index).ok_or(StepError::Input { what: "KV group", value: index, limit: self.groups.len() })
+    }
+
+    fn check(&self, program: &Program, inputs: &StepInputs<'_>) -> Result<(), StepError> {
+        let num_rows = inputs.tokens.len();
+        within("arena", program.arena_bytes, self.arena.len() + 1)?;
+        within("row count", num_rows, program.max_rows + 1)?;
+        within("position count", inputs.positions.len().abs_diff(num_rows), 1)?;
+        within("output count", inputs.output_rows.len(), program.max_outputs + 1)?;
+        within("group count", inputs.views.len().abs_diff(self.groups.len()), 1)?;
+        for &token in inputs.tokens {
+            within("token id", token as usize, program.vocab_size)?;
+        }
+        for &row in inputs.output_rows {
+            within("output row", row as usize, num_rows)?;
+        }
+        for (group, views) in self.groups.iter().zip(inputs.views) {
+            let run = group.num_layers * group.layout.num_kv_heads;
+            for view in views {
+                within("sequence rows", (view.first_row + view.num_rows) as usize, num_rows + 1)?;
+                let tokens = (view.context + view.num_rows) as usize;
+                let blocks = tokens.div_ceil(group.layout.block_size);
+                within("block table", blocks, view.first_logical as usize + view.table.len() + 1)?;
+                for &entry in view.table {
+                    within("block", entry as usize + run, group.num_blocks + 1)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn within(what: &'static str, value: usize, limit: usize) -> Result<(), StepError> {
+    if value < limit { Ok(()) } else { Err(StepError::Input { what, value, limit }) }
+}
