@@ -7,11 +7,13 @@
 mod ci;
 mod coverage;
 mod docs;
+mod fixtures;
 mod process;
 mod tidy;
 
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 const USAGE: &str = "\
 cargo xtask TASK
@@ -19,19 +21,33 @@ cargo xtask TASK
   ci                     format, clippy, tidy, generated docs, all tests: what a change must pass
   tidy [--rules]         check the house rules; --rules lists them
   docs [--check]         write docs/generated from the program; --check fails when they are stale
-  coverage               run the test suite once, instrumented, and print the share of lines it reached";
+  coverage               run the test suite once, instrumented, and print the share of lines it reached
+  fixtures [--check]     write the tiny models of fixtures/; --check fails when they would differ
+  fixtures --oracle DIR  as above, then take their logits from a built llama.cpp source tree";
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let root = root();
-    match args.as_slice() {
-        ["ci"] => ci::run(&root),
-        ["tidy"] => tidy::run(&root),
+    match run(&args, &root()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[&str], root: &Path) -> Result<()> {
+    match args {
+        ["ci"] => ci::run(root),
+        ["tidy"] => tidy::run(root),
         ["tidy", "--rules"] => tidy::list(),
-        ["docs"] => docs::run(&root, docs::Mode::Write),
-        ["docs", "--check"] => docs::run(&root, docs::Mode::Check),
-        ["coverage"] => coverage::run(&root),
+        ["docs"] => docs::run(root, docs::Mode::Write),
+        ["docs", "--check"] => docs::run(root, docs::Mode::Check),
+        ["coverage"] => coverage::run(root),
+        ["fixtures"] => fixtures::run(root, fixtures::Mode::Write),
+        ["fixtures", "--check"] => fixtures::run(root, fixtures::Mode::Check),
+        ["fixtures", "--oracle", library] => fixtures::run(root, fixtures::Mode::Oracle(library.into())),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())
