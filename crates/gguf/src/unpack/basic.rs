@@ -35,13 +35,13 @@ pub(super) fn q4_1(block: &Q4_1, codes: &mut [i8; 32], scales: &mut [f32; 1], mi
 
 pub(super) fn q5_0(block: &Q5_0, codes: &mut [i8; 32], scales: &mut [f32; 1]) {
     nibbles(&block.qs, codes, |q| q as i8 - 16);
-    fifth_bits(u32::from_le_bytes(block.qh), codes);
+    fifth_bits(block.qh, codes);
     *scales = [block.d.to_f32()];
 }
 
 pub(super) fn q5_1(block: &Q5_1, codes: &mut [i8; 32], scales: &mut [f32; 1], mins: &mut [f32; 1]) {
     nibbles(&block.qs, codes, |q| q as i8);
-    fifth_bits(u32::from_le_bytes(block.qh), codes);
+    fifth_bits(block.qh, codes);
     *scales = [block.d.to_f32()];
     *mins = [-block.m.to_f32()];
 }
@@ -88,8 +88,26 @@ pub(super) fn nibbles(qs: &[u8; 16], codes: &mut [i8; 32], code: impl Fn(u8) -> 
 
 /// Adds 16 where bit `j` is set.
 #[inline(always)]
-fn fifth_bits(bits: u32, codes: &mut [i8; 32]) {
-    for (j, code) in codes.iter_mut().enumerate() {
-        *code += ((bits >> j & 1) << 4) as i8;
+fn fifth_bits(bits: [u8; 4], codes: &mut [i8; 32]) {
+    for (codes, bits) in codes.as_chunks_mut::<8>().0.iter_mut().zip(bits) {
+        let masks = &BIT_MASKS[usize::from(bits)];
+        for (code, mask) in codes.iter_mut().zip(masks) {
+            *code += mask & 16;
+        }
     }
 }
+
+/// The bits of a byte, one per element, as 0 or -1.
+pub(super) static BIT_MASKS: [[i8; 8]; 256] = {
+    let mut masks = [[0; 8]; 256];
+    let mut bits = 0;
+    while bits < 256 {
+        let mut j = 0;
+        while j < 8 {
+            masks[bits][j] = -((bits >> j & 1) as i8);
+            j += 1;
+        }
+        bits += 1;
+    }
+    masks
+};

@@ -1,6 +1,6 @@
 //! Unpacking of the IQ types: look the point up, apply signs. Called by the table in `unpack`.
 
-use super::basic::nibbles;
+use super::basic::{BIT_MASKS, nibbles};
 use crate::blocks::grid::{IQ1_GRID, IQ2_S_GRID, IQ2_XS_GRID, IQ2_XXS_GRID, IQ3_S_GRID, IQ3_XXS_GRID, IQ4_VALUES};
 use crate::blocks::{IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_XS, SUPER};
 use crate::float::f16_to_f32;
@@ -10,10 +10,10 @@ pub(super) fn iq1_s(block: &IQ1_S, codes: &mut [i8; SUPER], scales: &mut [f32; 8
     let points = codes.as_chunks_mut::<8>().0;
     for g in 0..8 {
         let qh = u16::from_le_bytes(block.qh[g]);
-        let delta = if qh & 0x8000 == 0 { 1 } else { -1 };
+        let delta = if qh & 0x8000 == 0 { 1i8 } else { -1 };
         for l in 0..4 {
             let index = usize::from(block.qs[4 * g + l]) | usize::from(qh >> (3 * l) & 7) << 8;
-            points[4 * g + l] = IQ1_GRID[index].map(|element| element + delta);
+            points[4 * g + l] = shifted(IQ1_GRID[index], delta);
         }
         scales[g] = d * f32::from(2 * (qh >> 12 & 7) + 1) * 0.125;
     }
@@ -24,9 +24,9 @@ pub(super) fn iq1_m(block: &IQ1_M, codes: &mut [i8; SUPER], scales: &mut [f32; 1
     let d = f16_to_f32(words[0] >> 12 | words[1] >> 12 << 4 | words[2] >> 12 << 8 | words[3] >> 12 << 12);
     for (i, point) in codes.as_chunks_mut::<8>().0.iter_mut().enumerate() {
         let nibble = block.qh[i / 2] >> (4 * (i % 2));
-        let delta = if nibble & 8 == 0 { 1 } else { -1 };
+        let delta = if nibble & 8 == 0 { 1i8 } else { -1 };
         let index = usize::from(block.qs[i]) | usize::from(nibble & 7) << 8;
-        *point = IQ1_GRID[index].map(|element| element + delta);
+        *point = shifted(IQ1_GRID[index], delta);
     }
     for (g, scale) in scales.iter_mut().enumerate() {
         *scale = d * f32::from(2 * (words[g / 4] >> (3 * (g % 4)) & 7) + 1) * 0.125;
@@ -114,10 +114,23 @@ fn even_signs(bits: u32) -> u8 {
     seven | (seven.count_ones() as u8 & 1) << 7
 }
 
-/// Negates element `j` where bit `j` of `signs` is set.
+/// Negates element `j` where bit `j` of `signs` is set, all eight in one word: `-x` is `!x + 1`, and the sum never carries into
+/// the next element because no element of a grid is 0.
 #[inline(always)]
 fn signed(point: [i8; 8], signs: u8) -> [i8; 8] {
-    std::array::from_fn(|j| if signs >> j & 1 == 0 { point[j] } else { -point[j] })
+    let word = u64::from_le_bytes(point.map(|element| element as u8));
+    let mask = u64::from_le_bytes(BIT_MASKS[usize::from(signs)].map(|element| element as u8));
+    ((word ^ mask) + (mask & 0x0101_0101_0101_0101)).to_le_bytes().map(|element| element as i8)
+}
+
+/// Adds `delta` to each element, all eight in one word: the low seven bits cannot carry out, the top bits add without carry.
+#[inline(always)]
+fn shifted(point: [i8; 8], delta: i8) -> [i8; 8] {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    let word = u64::from_le_bytes(point.map(|element| element as u8));
+    let delta = u64::from_le_bytes([delta as u8; 8]);
+    let sum = ((word & LOW) + (delta & LOW)) ^ ((word ^ delta) & !LOW);
+    sum.to_le_bytes().map(|element| element as i8)
 }
 
 #[inline(always)]
