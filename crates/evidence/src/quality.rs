@@ -66,13 +66,16 @@ impl Chunking {
     }
 }
 
+/// What is done with each scored row: its logits and the token that followed.
+type ScoreRow<'a> = dyn FnMut(&[f32], u32) -> Result<(), RowError> + 'a;
+
 /// Evaluates one chunk (0-based) and hands each scored row to `score` with the token that followed it.
 fn eval_scored(
     source: &mut dyn LogitsSource,
     chunking: &Chunking,
     chunk: usize,
     tokens: &[u32],
-    score: &mut dyn FnMut(&[f32], u32) -> Result<(), RowError>,
+    score: &mut ScoreRow<'_>,
 ) -> Result<(), Error> {
     let (vocab_size, chunk_number) = (source.vocab_size(), chunk + 1);
     let mut input = tokens.to_vec();

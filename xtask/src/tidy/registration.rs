@@ -8,16 +8,33 @@ use std::collections::BTreeSet;
 /// A folder whose entries must each stand in one hand-written list.
 struct Registry {
     folder: &'static str,
-    /// The file with the list; an entry `name` stands in it as `name::SOMETHING`.
+    /// What an entry's own code holds; files and folders without it are not entries.
+    declares: &'static str,
+    /// The file with the list.
     list: &'static str,
-    /// Files of the folder that are not entries.
-    except: &'static [&'static str],
+    /// What the list holds for an entry of this name.
+    names: fn(&str) -> String,
 }
 
 const REGISTRIES: &[Registry] = &[
-    Registry { folder: "crates/model/src/archs/", list: "crates/model/src/archs/mod.rs", except: &["mod"] },
-    Registry { folder: "crates/kernels/src/ops/", list: "crates/kernels/src/table.rs", except: &["mod"] },
-    Registry { folder: "crates/engine/src/sampler/", list: "crates/engine/src/sampler/mod.rs", except: &["mod"] },
+    Registry {
+        folder: ARCHS,
+        declares: ": Arch = ",
+        list: "crates/model/src/archs/mod.rs",
+        names: |file| format!("{file}::"),
+    },
+    Registry {
+        folder: "crates/kernels/src/ops/",
+        declares: "impl Op for ",
+        list: "crates/kernels/src/table.rs",
+        names: |folder| format!("ops::{}>", camel_case(folder)),
+    },
+    Registry {
+        folder: "crates/engine/src/sampler/",
+        declares: "const STAGE: StageSpec",
+        list: "crates/engine/src/sampler/registry.rs",
+        names: |file| format!("{file}::STAGE"),
+    },
 ];
 
 const ARCHS: &str = "crates/model/src/archs/";
@@ -28,16 +45,9 @@ const NAMELESS: &[&str] = &["model", "engine", "kernels"];
 /// Each entry of a registry's folder stands in its list.
 pub fn registered(tree: &Tree, findings: &mut Vec<Finding>) {
     for registry in REGISTRIES {
-        let entries = entries(tree, registry);
-        if entries.is_empty() {
-            continue;
-        }
-        let Some(list) = tree.file(registry.list) else {
-            findings.push(Finding::error(registry.list, 0, format!("the list of {} is missing", registry.folder)));
-            continue;
-        };
-        for entry in entries {
-            if !names_path(&list.code, &entry) {
+        let list = tree.file(registry.list).map_or("", |list| &list.code);
+        for entry in entries(tree, registry) {
+            if !mentions(list, &(registry.names)(&entry)) {
                 let message = format!("{}{entry} does not stand in this list", registry.folder);
                 findings.push(Finding::error(registry.list, 0, message));
             }
@@ -45,21 +55,30 @@ pub fn registered(tree: &Tree, findings: &mut Vec<Finding>) {
     }
 }
 
-/// The modules in a registry's folder: its files and its folders.
+/// The modules in a registry's folder, files or folders, that declare what the registry lists.
 fn entries(tree: &Tree, registry: &Registry) -> BTreeSet<String> {
-    let in_folder = |file: &Source| {
+    let declares = |file: &&Source| file.code_lines().any(|(_, line)| line.contains(registry.declares));
+    let name = |file: &Source| {
         let rest = file.path.strip_prefix(registry.folder)?;
         let name = rest.split('/').next()?;
         Some(name.strip_suffix(".rs").unwrap_or(name).to_string())
     };
-    let is_entry = |name: &String| !registry.except.contains(&name.as_str()) && !name.contains("test");
-    tree.rust().filter_map(in_folder).filter(is_entry).collect()
+    tree.rust().filter(declares).filter_map(name).filter(|name| name != "mod").collect()
 }
 
-/// Whether the code uses a path through the module: `name::Something`.
-fn names_path(code: &str, name: &str) -> bool {
+/// Whether the code holds the needle as it stands, not as the tail of a longer name.
+fn mentions(code: &str, needle: &str) -> bool {
     let part_of_word = |c: char| c.is_alphanumeric() || c == '_';
-    code.match_indices(&format!("{name}::")).any(|(at, _)| !code[..at].ends_with(part_of_word))
+    code.match_indices(needle).any(|(at, _)| !code[..at].ends_with(part_of_word))
+}
+
+/// `kv_store` as the type is named: `KvStore`.
+fn camel_case(name: &str) -> String {
+    let capital = |part: &str| {
+        let (first, rest) = part.split_at(part.len().min(1));
+        first.to_uppercase() + rest
+    };
+    name.split('_').map(capital).collect()
 }
 
 /// Only archs/<arch>.rs names an architecture.
@@ -116,10 +135,20 @@ mod tests {
 
     #[test]
     fn an_op_folder_missing_from_the_table_is_caught() {
-        let op = ("crates/kernels/src/ops/softmax/reference.rs", "//! Plain truth.\n");
+        let op = ("crates/kernels/src/ops/kv_store/mod.rs", "//! Stores.\nimpl Op for KvStore {}\n");
+        let table = "crates/kernels/src/table.rs";
         assert_eq!(findings("registered", &[op]).len(), 1);
-        assert_eq!(findings("registered", &[op, ("crates/kernels/src/table.rs", "")]).len(), 1);
-        assert!(findings("registered", &[op, ("crates/kernels/src/table.rs", "row(softmax::ROW)")]).is_empty());
+        assert_eq!(findings("registered", &[op, (table, "op_row::<ops::KvStored>()\n")]).len(), 1);
+        assert!(findings("registered", &[op, (table, "op_row::<ops::KvStore>()\n")]).is_empty());
+    }
+
+    #[test]
+    fn a_sampler_stage_missing_from_the_list_is_caught() {
+        let stage = ("crates/engine/src/sampler/top_k.rs", "//! K.\npub const STAGE: StageSpec = X;\n");
+        let other = ("crates/engine/src/sampler/journal.rs", "//! What was done.\nstruct Journal;\n");
+        let list = "crates/engine/src/sampler/registry.rs";
+        assert_eq!(findings("registered", &[stage, other, (list, "")]).len(), 1);
+        assert!(findings("registered", &[stage, other, (list, "&top_k::STAGE,")]).is_empty());
     }
 
     #[test]

@@ -80,28 +80,31 @@ fn has_reason(code: &[&str], comments: &[&str], at: usize) -> bool {
     false
 }
 
-/// No panics by design outside tests.
+/// No panics by design outside tests. A function that cannot return an error may panic where its documentation says
+/// when (`# Panics`); a panic while a constant is computed is a compile error, which is what it is for.
 pub fn panics(tree: &Tree, findings: &mut Vec<Finding>) {
     const PANICS: &[&str] = &[".unwrap()", ".expect(", "panic!(", "todo!(", "unimplemented!("];
     for file in tree.rust() {
         for (at, line) in file.code_lines() {
-            if let Some(panics) = PANICS.iter().find(|panics| line.contains(**panics)) {
-                // A panic while a constant is computed is a compile error, which is what it is for.
-                let in_const = *panics == "panic!(" && in_const_fn(file, at);
-                if !in_const {
-                    let message = format!("`{panics}` outside tests: return an error that names the thing");
-                    findings.push(Finding::error(&file.path, at, message));
-                }
+            if let Some(panics) = PANICS.iter().find(|panics| line.contains(**panics))
+                && !(*panics == "panic!(" && may_panic(file, at))
+            {
+                let message = format!("`{panics}` outside tests: return an error that names the thing");
+                findings.push(Finding::error(&file.path, at, message));
             }
         }
     }
 }
 
-/// Whether the nearest function or constant that begins above the line is evaluated by the compiler.
-fn in_const_fn(file: &Source, line: usize) -> bool {
-    let above: Vec<&str> = file.code.lines().take(line).collect();
-    let starts = above.iter().rev().find(|line| has_word(line, "fn") || line.trim_start().starts_with("const "));
-    starts.is_some_and(|line| has_word(line, "const"))
+/// Whether the function or constant around a line is evaluated by the compiler, or documents its panics.
+fn may_panic(file: &Source, line: usize) -> bool {
+    let code: Vec<&str> = file.code.lines().take(line).collect();
+    let begins = |line: &&str| has_word(line, "fn") || line.trim_start().starts_with("const ");
+    let Some(start) = code.iter().rposition(begins) else { return false };
+    let is_doc = |line: &&&str| line.trim_start().starts_with("///") || line.trim().is_empty();
+    let comments: Vec<&str> = file.comments.lines().take(start).collect();
+    let mut docs = comments.iter().rev().take_while(is_doc).take_while(|line| !line.trim().is_empty());
+    has_word(code[start], "const") || docs.any(|line| line.contains("# Panics"))
 }
 
 fn has_word(line: &str, word: &str) -> bool {
@@ -168,5 +171,9 @@ mod tests {
         assert!(findings("no-panic", &[(path, in_tests)]).is_empty());
         assert!(findings("no-panic", &[(path, "const fn check() { panic!(\"bad table\") }\n")]).is_empty());
         assert!(findings("no-panic", &[(path, "fn f() { x.unwrap_or(1); }\n")]).is_empty());
+        let documented = "/// Runs.\n///\n/// # Panics\n/// When out of memory.\nfn f() {\n    panic!(\"no\")\n}\n";
+        assert!(findings("no-panic", &[(path, documented)]).is_empty());
+        let elsewhere = format!("{documented}fn g() {{\n    panic!(\"no\")\n}}\n");
+        assert_eq!(findings("no-panic", &[(path, &elsewhere)]).len(), 1);
     }
 }
