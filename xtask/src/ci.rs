@@ -19,7 +19,7 @@ pub fn run(root: &Path) -> Result<()> {
 /// runner prints one such line per package.
 fn tests(root: &Path) -> Result<()> {
     if process::succeeds(process::cargo().args(["nextest", "--version"])) {
-        let nextest = ["nextest", "run", "--workspace", "--no-fail-fast"];
+        let nextest = ["nextest", "run", "--workspace"];
         process::run(process::cargo().args(nextest).current_dir(root))
     } else {
         println!("cargo-nextest is not installed; using `cargo test`");
