@@ -1,3 +1,36 @@
-//! text.
+//! Text to token ids and back: the vocabularies, tokenizers and detokenizers of GGUF models, and
+//! their chat templates.
+//!
+//! Floor 1 of the house, above `gguf` alone. Everything works on bytes: a text need not be UTF-8,
+//! a token may be half a character.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`vocab`] | tokens, their kinds and special roles |
+//! | [`tokenizer`] | [`Tokenizer`]: `encode`, `piece`, `detokenize` |
+//! | [`detokenizer`] | whole characters out of a stream of tokens |
+//! | [`template`] | chat templates: a conversation to a prompt |
+//! | [`stop`] | stop strings that may lie across pieces |
+//! | `special`, `pretokenizer`, `bpe`, `spm` | the steps of `encode`, in this order |
+#![forbid(unsafe_code)]
 
+mod alphabet;
+mod bpe;
+mod clean;
+pub mod detokenizer;
+mod error;
+mod index;
+mod pretokenizer;
+mod special;
+mod spm;
+pub mod stop;
 pub mod template;
+pub mod tokenizer;
+mod unicode;
+pub mod vocab;
+
+pub use detokenizer::Detokenizer;
+pub use error::Error;
+pub use stop::{Stop, StopStrings};
+pub use tokenizer::{Detokenize, Encode, Tokenizer};
+pub use vocab::{Attributes, SpecialTokens, Vocab};

@@ -1,0 +1,137 @@
+//! Byte-pair encoding by rank: the words of a pre-tokenizer are built up from their bytes (or
+//! characters), each time joining the neighbours whose merge stands first in the file's list.
+//! Called by [`crate::Tokenizer`].
+
+mod merges;
+mod word;
+
+use crate::Error;
+use crate::pretokenizer::{PreRow, PreTokenizer, Spelling};
+use crate::unicode;
+use crate::vocab::Vocab;
+use gguf::Metadata;
+use merges::Merges;
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use word::Scratch;
+
+/// A text piece without a token and without merges.
+const NO_SYMBOL: u32 = u32::MAX;
+
+/// What is known of a token's own bytes as a word; learnt while encoding.
+const UNSEEN: u8 = 0;
+const WHOLE: u8 = 1;
+const SPLIT: u8 = 2;
+
+/// The encoder of one vocabulary.
+pub(crate) struct Bpe {
+    row: &'static PreRow,
+    pre_tokenizer: PreTokenizer,
+    merges: Merges,
+    /// The symbol of each single byte (byte-level) or of each ASCII character.
+    byte_symbols: [u32; 256],
+    /// The token that stands for a byte nothing else covers.
+    fallback: [Option<u32>; 256],
+    /// Whether the bytes of a token, met as a word, merge back into that token. Most words of
+    /// most texts are such, so this saves most merging; threads may race, to the same result.
+    whole: Vec<AtomicU8>,
+    /// Words are the stretches between white space, which itself is dropped.
+    drops_space: bool,
+    lowercase: bool,
+}
+
+impl Bpe {
+    pub(crate) fn new(vocab: &Vocab, row: &'static PreRow, metadata: &Metadata) -> Result<Self, Error> {
+        let key = "tokenizer.ggml.merges";
+        let merges = match metadata.strings(key)? {
+            Some(list) => Merges::new(vocab, list),
+            None if vocab.pre() == "kimi-k2" => Merges::default(),
+            None => return Err(Error::MissingKey { key }),
+        };
+        let byte_level = vocab.is_byte_level();
+        let symbol = |byte: u8| match byte_level || byte < 128 {
+            true => merges.symbol(vocab, &[byte]).unwrap_or(NO_SYMBOL),
+            false => NO_SYMBOL,
+        };
+        let fallback = |byte: u8| match byte_level {
+            true => vocab.word(&[byte]).filter(|_| byte.is_ascii_graphic()),
+            false => vocab.word(format!("<0x{byte:02X}>").as_bytes()),
+        };
+        let pre_tokenizer =
+            PreTokenizer::new(row.passes).map_err(|reason| Error::Pattern { name: vocab.pre().into(), reason })?;
+        Ok(Bpe {
+            row,
+            pre_tokenizer,
+            byte_symbols: std::array::from_fn(|byte| symbol(byte as u8)),
+            fallback: std::array::from_fn(|byte| fallback(byte as u8)),
+            whole: (0..vocab.len()).map(|_| AtomicU8::new(UNSEEN)).collect(),
+            merges,
+            drops_space: vocab.model() == "whitespace",
+            lowercase: metadata.opt_bool("tokenizer.ggml.normalizer.lowercase")?.unwrap_or(false),
+        })
+    }
+
+    /// Appends the tokens of `text`, in which no special token is looked for.
+    pub(crate) fn encode(&self, vocab: &Vocab, text: &[u8], out: &mut Vec<u32>) {
+        let text = match self.row.spelling.escapes_spaces() {
+            true => Cow::Owned(crate::spm::escape_spaces(text)),
+            false => Cow::Borrowed(text),
+        };
+        let text = unicode::well_formed(&text);
+        let mut scratch = Scratch::default();
+        let mut encode = |text: &[u8]| {
+            self.pre_tokenizer.split(text, &mut |word| self.encode_word(vocab, word, &mut scratch, out));
+        };
+        match self.drops_space {
+            false => encode(&text),
+            true => unicode::for_each_unspaced(&text, self.lowercase, encode),
+        }
+    }
+
+    fn encode_word(&self, vocab: &Vocab, word: &[u8], scratch: &mut Scratch, out: &mut Vec<u32>) {
+        let token = vocab.word(word);
+        let Some(token) = token else {
+            return self.merge_word(vocab, word, scratch, out);
+        };
+        let newlines = self.row.spelling == Spelling::Utf8SpacesNewlines;
+        let taken_whole = self.row.ignore_merges || newlines && word.iter().all(|&byte| byte == b'\n');
+        let whole = &self.whole[token as usize];
+        if taken_whole || whole.load(Relaxed) == WHOLE {
+            return out.push(token);
+        }
+        let start = out.len();
+        self.merge_word(vocab, word, scratch, out);
+        if whole.load(Relaxed) == UNSEEN {
+            whole.store(if out[start..] == [token] { WHOLE } else { SPLIT }, Relaxed);
+        }
+    }
+
+    fn merge_word(&self, vocab: &Vocab, word: &[u8], scratch: &mut Scratch, out: &mut Vec<u32>) {
+        scratch.clear();
+        if vocab.is_byte_level() {
+            word.iter().for_each(|&byte| scratch.push(self.byte_symbols[usize::from(byte)], 1));
+        } else {
+            let mut at = 0;
+            while at < word.len() {
+                let end = (at + unicode::len_from_lead(word[at])).min(word.len());
+                let symbol = match end - at {
+                    1 => self.byte_symbols[usize::from(word[at])],
+                    _ => self.merges.symbol(vocab, &word[at..end]).unwrap_or(NO_SYMBOL),
+                };
+                scratch.push(symbol, end - at);
+                at = end;
+            }
+        }
+        scratch.merge(&self.merges);
+        let mut at = 0;
+        for (symbol, len) in scratch.symbols() {
+            if (symbol as usize) < vocab.len() {
+                out.push(symbol);
+            } else {
+                let bytes = &word[at..at + len];
+                out.extend(bytes.iter().filter_map(|&byte| self.fallback[usize::from(byte)]));
+            }
+            at += len;
+        }
+    }
+}

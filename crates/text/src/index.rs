@@ -1,0 +1,118 @@
+//! Many byte strings in one buffer, and a hash index over them. Used by [`crate::vocab`] for the
+//! tokens: at start-up 150 000 strings must be in place within milliseconds, and the words of a
+//! text are looked up one by one.
+
+use std::hash::BuildHasher;
+
+/// Byte strings numbered from 0.
+#[derive(Debug, Default)]
+pub(crate) struct Texts {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Texts {
+    pub(crate) fn with_capacity(count: usize) -> Self {
+        Texts { bytes: Vec::with_capacity(count * 8), ends: Vec::with_capacity(count) }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(crate) fn push(&mut self, text: &[u8]) {
+        self.bytes.extend_from_slice(text);
+        self.ends.push(self.bytes.len());
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, id: u32) -> Option<&[u8]> {
+        let id = id as usize;
+        let end = *self.ends.get(id)?;
+        let start = if id == 0 { 0 } else { self.ends[id - 1] };
+        self.bytes.get(start..end)
+    }
+}
+
+/// From a byte string to its number: open addressing, at most half full.
+///
+/// The hash is keyed afresh in every process, so that no file can be made to collide.
+#[derive(Debug)]
+pub(crate) struct Index {
+    /// `(tag, id + 1)`; an id of 0 is a free slot. The tag is the upper half of the hash.
+    slots: Vec<(u32, u32)>,
+    key: u64,
+}
+
+impl Index {
+    pub(crate) fn with_capacity(count: usize) -> Self {
+        let slots = vec![(0, 0); (count * 2).next_power_of_two().max(16)];
+        Index { slots, key: random_key() }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, texts: &Texts, text: &[u8]) -> Option<u32> {
+        match self.find(texts, text) {
+            Ok(id) => Some(id),
+            Err(_) => None,
+        }
+    }
+
+    /// Enters string `id` of `texts`; gives back the id already entered for an equal string.
+    pub(crate) fn insert(&mut self, texts: &Texts, id: u32) -> Result<(), u32> {
+        let Some(text) = texts.get(id) else { return Ok(()) };
+        match self.find(texts, text) {
+            Ok(same) => Err(same),
+            Err((slot, tag)) => {
+                self.slots[slot] = (tag, id + 1);
+                Ok(())
+            }
+        }
+    }
+
+    /// The id of an equal string, or the free slot and the tag for a new one.
+    #[inline]
+    fn find(&self, texts: &Texts, text: &[u8]) -> Result<u32, (usize, u32)> {
+        let mask = self.slots.len() - 1;
+        let hash = hash(self.key, text);
+        let tag = (hash >> 32) as u32;
+        let mut slot = hash as usize & mask;
+        loop {
+            let (found_tag, id) = self.slots[slot];
+            if id == 0 {
+                return Err((slot, tag));
+            }
+            if found_tag == tag && texts.get(id - 1) == Some(text) {
+                return Ok(id - 1);
+            }
+            slot = (slot + 1) & mask;
+        }
+    }
+}
+
+/// A key that no file can foresee.
+pub(crate) fn random_key() -> u64 {
+    std::collections::hash_map::RandomState::new().hash_one(0u64) | 1
+}
+
+/// One multiplication for each eight bytes, both halves of the product folded together.
+#[inline]
+pub(crate) fn hash(key: u64, text: &[u8]) -> u64 {
+    let mut state = key ^ text.len() as u64;
+    let mut chunks = text.chunks_exact(8);
+    for chunk in &mut chunks {
+        state = fold(state ^ u64::from_le_bytes(chunk.try_into().unwrap_or_default()));
+    }
+    let mut last = 0u64;
+    for &byte in chunks.remainder() {
+        last = last << 8 | u64::from(byte);
+    }
+    fold(fold(state ^ last) ^ key)
+}
+
+#[inline]
+pub(crate) fn fold(word: u64) -> u64 {
+    // The fraction of the golden ratio: odd, with bits everywhere.
+    let product = u128::from(word) * 0x9e37_79b9_7f4a_7c15;
+    (product >> 64) as u64 ^ product as u64
+}
