@@ -21,28 +21,33 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
+    /// What was read since `offset`, an earlier [`Cursor::offset`].
+    pub(crate) fn since(&self, offset: usize) -> &'a [u8] {
+        &self.bytes[offset..self.at]
+    }
+
     /// Bytes left.
     pub(crate) fn left(&self) -> usize {
         self.bytes.len() - self.at
     }
 
     /// The next `count` bytes. `what` names them in the error.
+    #[inline]
     pub(crate) fn take(&mut self, count: u64, what: &dyn Display) -> Result<&'a [u8], Error> {
         let rest = &self.bytes[self.at..];
         let found = usize::try_from(count).ok().and_then(|count| rest.get(..count));
-        let Some(found) = found else {
-            return Err(Error::Truncated {
-                what: what.to_string(),
-                need: count,
-                left: rest.len() as u64,
-                offset: self.at as u64,
-            });
-        };
+        let Some(found) = found else { return Err(self.truncated(count, what)) };
         self.at += found.len();
         Ok(found)
     }
 
+    #[cold]
+    fn truncated(&self, need: u64, what: &dyn Display) -> Error {
+        Error::Truncated { what: what.to_string(), need, left: self.left() as u64, offset: self.at as u64 }
+    }
+
     /// The next `N` bytes as an array.
+    #[inline]
     pub(crate) fn array<const N: usize>(&mut self, what: &dyn Display) -> Result<[u8; N], Error> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N as u64, what)?);
@@ -60,6 +65,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A string: `u64` length, then that many bytes, of any encoding.
+    #[inline]
     pub(crate) fn string(&mut self, what: &dyn Display) -> Result<&'a [u8], Error> {
         let length = self.u64(&format_args!("the length of {what}"))?;
         self.take(length, what)

@@ -97,13 +97,17 @@ pub enum Array {
     Array(Vec<Array>),
 }
 
-/// Many strings in one buffer: a vocabulary has 150 000, and start-up time matters.
+/// Many strings in one buffer: a vocabulary has 150 000, and start-up time matters. The buffer is that of the file, each string
+/// behind its length, so that reading it is one copy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StringArray {
     bytes: Vec<u8>,
-    /// Where each string ends in `bytes`; it starts where the one before ends.
+    /// Where each string ends in `bytes`; the next one starts `LENGTH` bytes later.
     ends: Vec<usize>,
 }
+
+/// Bytes of the length before a string.
+const LENGTH: usize = 8;
 
 impl StringArray {
     /// How many strings.
@@ -119,8 +123,8 @@ impl StringArray {
     /// String `index` as it stands in the file.
     pub fn get(&self, index: usize) -> Option<&[u8]> {
         let end = *self.ends.get(index)?;
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        self.bytes.get(start..end)
+        let before = if index == 0 { 0 } else { self.ends[index - 1] };
+        self.bytes.get(before + LENGTH..end)
     }
 
     /// String `index` if it is UTF-8.
@@ -130,18 +134,35 @@ impl StringArray {
 
     /// All strings in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        let mut start = 0;
+        let mut before = 0;
         self.ends.iter().map(move |&end| {
-            let item = &self.bytes[start..end];
-            start = end;
+            let item = &self.bytes[before + LENGTH..end];
+            before = end;
             item
         })
     }
 
     /// Appends one string.
     pub fn push(&mut self, string: &[u8]) {
+        self.bytes.extend_from_slice(&(string.len() as u64).to_le_bytes());
         self.bytes.extend_from_slice(string);
         self.ends.push(self.bytes.len());
+    }
+
+    /// The strings as they stand in a file.
+    pub(crate) fn file_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Reads `count` strings, a count that the file can hold.
+    fn read(cursor: &mut Cursor<'_>, count: usize, what: &dyn fmt::Display) -> Result<Self, Error> {
+        let start = cursor.offset();
+        let mut ends = Vec::with_capacity(count);
+        for _ in 0..count {
+            cursor.string(what)?;
+            ends.push(cursor.offset() - start);
+        }
+        Ok(Self { bytes: cursor.since(start).to_vec(), ends })
     }
 }
 
@@ -307,13 +328,7 @@ impl Array {
             T::F32 => Array::F32(numbers(raw(4)?, f32::from_le_bytes)),
             T::F64 => Array::F64(numbers(raw(8)?, f64::from_le_bytes)),
             T::Bool => Array::Bool(raw(1)?.iter().map(|&byte| byte != 0).collect()),
-            T::String => {
-                let mut strings = StringArray { bytes: Vec::new(), ends: Vec::with_capacity(count) };
-                for _ in 0..count {
-                    strings.push(cursor.string(&what)?);
-                }
-                Array::String(strings)
-            }
+            T::String => Array::String(StringArray::read(cursor, count, &what)?),
             T::Array => {
                 let mut arrays = Vec::new();
                 for _ in 0..count {

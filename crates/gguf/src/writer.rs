@@ -159,7 +159,7 @@ fn put_array(out: &mut Vec<u8>, array: &Array) {
     out.extend_from_slice(&array.element_type().id().to_le_bytes());
     put_u64(out, array.len());
     match array {
-        Array::String(strings) => strings.iter().for_each(|string| put_string(out, string)),
+        Array::String(strings) => out.extend_from_slice(strings.file_bytes()),
         Array::Array(arrays) => arrays.iter().for_each(|inner| put_array(out, inner)),
         numbers => (0..numbers.len()).filter_map(|i| numbers.get(i)).for_each(|value| put_value(out, &value)),
     }
