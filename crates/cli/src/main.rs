@@ -7,8 +7,10 @@ mod flags;
 mod inspect;
 mod memory;
 mod model_file;
+mod prompt_text;
 mod settings;
 mod source;
+mod tokenize;
 mod units;
 
 use std::io::Write;
@@ -54,6 +56,7 @@ fn run_command(command: Command, settings: &Settings) -> anyhow::Result<()> {
     match command {
         Command::Devices => devices::run(settings),
         Command::Inspect => inspect::run(settings),
+        Command::Tokenize => tokenize::run(settings),
         _ => anyhow::bail!("not wired"),
     }
 }

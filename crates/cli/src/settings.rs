@@ -87,10 +87,7 @@ pub enum RopeScaling {
 /// The text to start from, and when to stop.
 #[derive(Clone, Debug)]
 pub struct Prompt {
-    pub text: Option<String>,
-    pub file: Option<PathBuf>,
-    /// Read as it is: no newline taken off its end, no escapes.
-    pub binary_file: Option<PathBuf>,
+    pub source: Option<Source>,
     /// Replace `\n`, `\t`, `\x41` and the like in prompts.
     pub escape: bool,
     /// The prompt stood on the command line without a flag: answer it once.
@@ -103,6 +100,15 @@ pub struct Prompt {
     pub reverse_prompts: Vec<String>,
     /// Run one step before the clock starts.
     pub warmup: bool,
+}
+
+/// Where the prompt's text is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    Text(String),
+    /// One newline at its end is dropped.
+    File(PathBuf),
+    BinaryFile(PathBuf),
 }
 
 /// How a conversation runs.
@@ -208,9 +214,7 @@ impl Default for Load {
 impl Default for Prompt {
     fn default() -> Prompt {
         Prompt {
-            text: None,
-            file: None,
-            binary_file: None,
+            source: None,
             escape: true,
             one_shot: false,
             predict: -1,
@@ -269,8 +273,11 @@ impl Settings {
                     self.model.hf_repo = None;
                     self.model.spec = Some(word);
                 }
+                _ if self.prompt.source.is_some() => {
+                    return Err(format!("{word}: the prompt was given by a flag already; give it once"));
+                }
                 _ => {
-                    self.prompt.text = Some(word);
+                    self.prompt.source = Some(Source::Text(word));
                     self.prompt.one_shot = true;
                 }
             }

@@ -56,8 +56,9 @@ pub const FLAGS: &[Flag] = &[
         .env("LLAMA_ARG_CHAT_TEMPLATE_KWARGS")
         .on(GROUP, RUN)
         .set(|s, g| {
-            s.chat.template_kwargs =
+            let extra: serde_json::Map<_, _> =
                 serde_json::from_str(g.text).map_err(|problem| format!("not a JSON object: {problem}"))?;
+            s.chat.template_kwargs.extend(extra);
             Ok(())
         }),
     Flag::switch(&["--jinja"], "templates are Jinja (always so here)")
@@ -84,4 +85,42 @@ pub const FLAGS: &[Flag] = &[
         .env("LLAMA_ARG_THINK")
         .on(GROUP, RUN)
         .set(|_, g| g.only(&["none"], "answers are printed as they come; give none")),
+    Flag::value(
+        &["-rea", "--reasoning"],
+        "on|off|auto",
+        "tell the template whether the model may think first (default: auto)",
+    )
+    .env("LLAMA_ARG_REASONING")
+    .on(GROUP, RUN)
+    .set(|s, g| {
+        if let Some(on) = g.on_off_auto()? {
+            s.chat.template_kwargs.insert("enable_thinking".into(), on.into());
+        }
+        Ok(())
+    }),
+    Flag::value(
+        &["--reasoning-effort"],
+        "LEVEL",
+        "tell the template how much to think, as low or high (default: default)",
+    )
+    .env("LLAMA_ARG_REASONING_EFFORT")
+    .on(GROUP, RUN)
+    .set(|s, g| {
+        let level = g.filled()?;
+        if level != "default" {
+            s.chat.template_kwargs.insert("reasoning_effort".into(), level.into());
+        }
+        Ok(())
+    }),
+    Flag::switch(
+        &["--reasoning-preserve"],
+        "tell the template to keep the thoughts of earlier answers (default: its own choice)",
+    )
+    .off(&["--no-reasoning-preserve"])
+    .env("LLAMA_ARG_REASONING_PRESERVE")
+    .on(GROUP, RUN)
+    .set(|s, g| {
+        s.chat.template_kwargs.insert("preserve_reasoning".into(), g.on.into());
+        Ok(())
+    }),
 ];

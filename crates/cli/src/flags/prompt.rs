@@ -2,6 +2,7 @@
 
 use super::{Flag, Group};
 use crate::command::Commands;
+use crate::settings::Source;
 
 const GROUP: Group = Group::Prompt;
 const TEXT: Commands = Commands::RUN.and(Commands::TOKENIZE);
@@ -10,20 +11,18 @@ const RUN: Commands = Commands::RUN;
 
 pub const FLAGS: &[Flag] = &[
     Flag::value(&["-p", "--prompt"], "TEXT", "the prompt; in a chat, the first message").on(GROUP, FILE).set(|s, g| {
-        s.prompt.text = Some(g.text.to_owned());
-        s.prompt.file = None;
+        s.prompt.source = Some(Source::Text(g.text.to_owned()));
         Ok(())
     }),
     Flag::value(&["-f", "--file"], "FILE", "file with the prompt; one newline at its end is dropped")
         .on(GROUP, FILE)
         .set(|s, g| {
-            s.prompt.file = Some(g.filled()?.into());
-            s.prompt.text = None;
+            s.prompt.source = Some(Source::File(g.filled()?.into()));
             Ok(())
         }),
-    Flag::value(&["-bf", "--binary-file"], "FILE", "file with the prompt, taken byte for byte").on(GROUP, FILE).set(
+    Flag::value(&["-bf", "--binary-file"], "FILE", "file with the prompt; nothing is dropped").on(GROUP, FILE).set(
         |s, g| {
-            s.prompt.binary_file = Some(g.filled()?.into());
+            s.prompt.source = Some(Source::BinaryFile(g.filled()?.into()));
             Ok(())
         },
     ),

@@ -13,7 +13,7 @@ const NO_GRAMMAR: &str = "output cannot be constrained yet; ask for the form in 
 const NO_CACHE_FILE: &str = "the state of a prompt is not saved to a file; keep the program running in a chat instead";
 const NO_DRAFT: &str = "there is no speculative decoding yet; leave it out";
 const NO_MEDIA: &str = "this version reads text only";
-const NO_REASONING: &str = "answers are printed as the model writes them; --chat-template-kwargs reaches the template";
+const NO_REASONING: &str = "a thought is not cut short; --reasoning off asks for none, -n limits the answer";
 const NO_TASKS: &str = "only perplexity and KL divergence are measured";
 const NO_SERVER: &str = "there is no server yet";
 const PULL_INSTEAD: &str = "name a model with -m NAME (see `chaski models`) or -hf user/repo:QUANT";
@@ -109,12 +109,8 @@ pub const FLAGS: &[Flag] = &[
     Flag::refused(&["--in-prefix-bos"], "the template places BOS; --chat-template changes it"),
     Flag::refused(&["--in-prefix"], "the template frames each message; --chat-template changes it"),
     Flag::refused(&["--in-suffix"], "the template frames each message; --chat-template changes it"),
-    Flag::refused(&["-rea", "--reasoning"], NO_REASONING).env("LLAMA_ARG_REASONING"),
-    Flag::refused(&["--reasoning-effort"], NO_REASONING).env("LLAMA_ARG_REASONING_EFFORT"),
     Flag::refused(&["--reasoning-budget"], NO_REASONING).env("LLAMA_ARG_THINK_BUDGET"),
     Flag::refused(&["--reasoning-budget-message"], NO_REASONING).env("LLAMA_ARG_THINK_BUDGET_MESSAGE"),
-    Flag::refused(&["--reasoning-preserve", "--no-reasoning-preserve"], NO_REASONING)
-        .env("LLAMA_ARG_REASONING_PRESERVE"),
     Flag::refused(&["--grammar"], NO_GRAMMAR),
     Flag::refused(&["--grammar-file"], NO_GRAMMAR),
     Flag::refused(&["-j", "--json-schema"], NO_GRAMMAR),

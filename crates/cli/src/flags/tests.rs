@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::command::{COMMANDS, Command};
-use crate::settings::{Format, Plan};
+use crate::settings::{Format, Plan, Source};
 
 /// `PROGRAMS: NAMES` per line, as the programs' own `--help` print them.
 const ORACLE: &str = include_str!("../../tests/data/oracle_flags.txt");
@@ -15,6 +15,13 @@ fn words(line: &str) -> Vec<String> {
 
 fn settings(line: &str) -> Settings {
     parse(&words(line), &|_| None).unwrap_or_else(|problem| panic!("{line}: {problem:?}")).1
+}
+
+fn text(settings: &Settings) -> Option<&str> {
+    match &settings.prompt.source {
+        Some(Source::Text(text)) => Some(text),
+        _ => None,
+    }
 }
 
 fn problem(line: &str) -> String {
@@ -105,12 +112,13 @@ fn the_last_of_two_wins_and_lists_grow() {
 #[test]
 fn words_beside_the_flags_are_model_and_prompt() {
     let s = settings("run smollm2 Hello -n 4");
-    assert_eq!((s.model.spec.as_deref(), s.prompt.text.as_deref()), (Some("smollm2"), Some("Hello")));
+    assert_eq!((s.model.spec.as_deref(), text(&s)), (Some("smollm2"), Some("Hello")));
     assert!(s.prompt.one_shot);
     let s = settings("run -m a.gguf Hello");
-    assert_eq!((s.model.spec.as_deref(), s.prompt.text.as_deref()), (Some("a.gguf"), Some("Hello")));
+    assert_eq!((s.model.spec.as_deref(), text(&s)), (Some("a.gguf"), Some("Hello")));
     let s = settings("tokenize m -- -p");
-    assert_eq!(s.prompt.text.as_deref(), Some("-p"));
+    assert_eq!(text(&s), Some("-p"));
+    assert!(problem("run m Hi -p Ho").starts_with("Hi: the prompt was given by a flag already"));
     assert!(problem("run a b c").starts_with("c: one word too many"));
 }
 

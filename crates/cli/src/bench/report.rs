@@ -1,0 +1,292 @@
+//! Results of `bench` in llama-bench's shapes: a Markdown table, JSON, JSON lines, CSV, with its field names.
+
+use std::io::Write;
+
+use evidence::measure::Summary;
+use serde_json::{Map, Value as Json, json};
+
+use super::{Job, Test};
+use crate::settings::Format;
+
+/// What is the same for every test of a run.
+pub struct Subject {
+    pub model_filename: String,
+    pub model_type: String,
+    pub model_size: u64,
+    pub model_n_params: u64,
+    pub cpu: String,
+}
+
+/// One test, measured.
+pub struct Outcome<'a> {
+    pub subject: &'a Subject,
+    pub job: &'a Job,
+    pub test: Test,
+    /// When it began, as `2026-01-31T12:00:00Z`.
+    pub time: String,
+    pub samples_ns: Vec<u64>,
+}
+
+/// Writes outcomes one by one, as they come.
+pub struct Report<W: Write> {
+    out: W,
+    format: Format,
+    columns: Vec<Column>,
+    num_rows: usize,
+}
+
+/// Columns of the table that are shown only when they tell tests apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Column {
+    Batch,
+    Ubatch,
+    TypeK,
+    TypeV,
+    Plan,
+    Isa,
+}
+
+impl<W: Write> Report<W> {
+    pub fn new(out: W, format: Format, columns: Vec<Column>) -> Report<W> {
+        Report { out, format, columns, num_rows: 0 }
+    }
+
+    /// Writes one test.
+    pub fn add(&mut self, outcome: &Outcome<'_>) -> anyhow::Result<()> {
+        let first = self.num_rows == 0;
+        self.num_rows += 1;
+        match self.format {
+            Format::Text => {
+                if first {
+                    self.table_head()?;
+                }
+                self.table_row(outcome)?;
+            }
+            Format::Json => {
+                let text = serde_json::to_string_pretty(&outcome.fields(true))?.replace('\n', "\n  ");
+                write!(self.out, "{}\n  {text}", if first { "[" } else { "," })?;
+            }
+            Format::JsonLines => writeln!(self.out, "{}", serde_json::to_string(&outcome.fields(true))?)?,
+            Format::Csv => {
+                let fields = outcome.fields(false);
+                if first {
+                    writeln!(self.out, "{}", fields.keys().cloned().collect::<Vec<_>>().join(","))?;
+                }
+                writeln!(self.out, "{}", fields.values().map(csv).collect::<Vec<_>>().join(","))?;
+            }
+        }
+        Ok(self.out.flush()?)
+    }
+
+    /// Writes what stands after the last test.
+    pub fn finish(mut self) -> anyhow::Result<()> {
+        match self.format {
+            Format::Json if self.num_rows == 0 => writeln!(self.out, "[]")?,
+            Format::Json => writeln!(self.out, "\n]")?,
+            Format::Text => writeln!(self.out, "\nbuild: chaski {}", env!("CARGO_PKG_VERSION"))?,
+            _ => {}
+        }
+        Ok(self.out.flush()?)
+    }
+
+    fn table_head(&mut self) -> anyhow::Result<()> {
+        let columns = self.table_columns();
+        let names: Vec<String> = columns.iter().map(|(name, width)| pad(name, *width)).collect();
+        let rules: Vec<String> = columns
+            .iter()
+            .map(|(_, width)| format!("{}{}", "-".repeat(width.unsigned_abs() - 1), if *width > 0 { ':' } else { '-' }))
+            .collect();
+        writeln!(self.out, "| {} |\n| {} |", names.join(" | "), rules.join(" | "))?;
+        Ok(())
+    }
+
+    fn table_row(&mut self, outcome: &Outcome<'_>) -> anyhow::Result<()> {
+        let (subject, job) = (outcome.subject, outcome.job);
+        let speed = outcome.speed();
+        let mut cells = vec![
+            subject.model_type.clone(),
+            two_digits(subject.model_size as f64, 1024.0, &[(2, "MiB"), (3, "GiB")]),
+            two_digits(subject.model_n_params as f64, 1000.0, &[(2, "M"), (3, "B")]),
+            "CPU".to_owned(),
+            job.threads.to_string(),
+        ];
+        cells.extend(self.columns.iter().map(|column| job.cell(*column)));
+        cells.push(outcome.test.to_string());
+        cells.push(format!("{:.2} ± {:.2}", speed.mean, speed.stddev));
+        let widths = self.table_columns();
+        let cells: Vec<String> = cells.iter().zip(&widths).map(|(cell, (_, width))| pad(cell, *width)).collect();
+        writeln!(self.out, "| {} |", cells.join(" | "))?;
+        Ok(())
+    }
+
+    /// Names and widths; a negative width stands to the left.
+    fn table_columns(&self) -> Vec<(&'static str, isize)> {
+        let mut columns = vec![("model", -30), ("size", 10), ("params", 10), ("backend", -10), ("threads", 7)];
+        columns.extend(self.columns.iter().map(|column| match column {
+            Column::Batch => ("n_batch", 7),
+            Column::Ubatch => ("n_ubatch", 8),
+            Column::TypeK => ("type_k", 6),
+            Column::TypeV => ("type_v", 6),
+            Column::Plan => ("plan", -9),
+            Column::Isa => ("isa", -7),
+        }));
+        columns.extend([("test", 15), ("t/s", 20)]);
+        columns
+    }
+}
+
+impl Outcome<'_> {
+    /// Tokens per second, sample by sample.
+    fn samples_ts(&self) -> Vec<f64> {
+        let tokens = (self.test.prompt + self.test.generate) as f64;
+        self.samples_ns.iter().map(|ns| 1e9 * tokens / (*ns).max(1) as f64).collect()
+    }
+
+    fn speed(&self) -> Spread {
+        Spread::of(&self.samples_ts())
+    }
+
+    /// llama-bench's fields in its order, without those of backends and devices that do not exist here.
+    fn fields(&self, with_samples: bool) -> Map<String, Json> {
+        let (subject, job, test) = (self.subject, self.job, self.test);
+        let times: Vec<f64> = self.samples_ns.iter().map(|ns| *ns as f64).collect();
+        let (time, speed) = (Spread::of(&times), self.speed());
+        let fields = json!({
+            "build_commit": concat!("chaski-", env!("CARGO_PKG_VERSION")),
+            "build_number": 0,
+            "cpu_info": subject.cpu,
+            "gpu_info": "",
+            "backends": "CPU",
+            "model_filename": subject.model_filename,
+            "model_type": subject.model_type,
+            "model_size": subject.model_size,
+            "model_n_params": subject.model_n_params,
+            "n_batch": job.batch,
+            "n_ubatch": job.ubatch,
+            "n_threads": job.threads,
+            "type_k": job.cell(Column::TypeK),
+            "type_v": job.cell(Column::TypeV),
+            "n_gpu_layers": 0,
+            "plan": job.cell(Column::Plan),
+            "isa": job.cell(Column::Isa),
+            "n_prompt": test.prompt,
+            "n_gen": test.generate,
+            "n_depth": test.depth,
+            "test_time": self.time,
+            "avg_ns": time.mean.round() as u64,
+            "stddev_ns": time.stddev.round() as u64,
+            "avg_ts": speed.mean,
+            "stddev_ts": speed.stddev,
+        });
+        let Json::Object(mut fields) = fields else { return Map::new() };
+        if with_samples {
+            fields.insert("samples_ns".into(), json!(self.samples_ns));
+            fields.insert("samples_ts".into(), json!(self.samples_ts()));
+        }
+        fields
+    }
+}
+
+/// Mean and standard deviation; zero without samples.
+struct Spread {
+    mean: f64,
+    stddev: f64,
+}
+
+impl Spread {
+    fn of(samples: &[f64]) -> Spread {
+        match Summary::of(samples) {
+            Some(summary) => Spread { mean: summary.mean, stddev: summary.stddev },
+            None => Spread { mean: 0.0, stddev: 0.0 },
+        }
+    }
+}
+
+/// `92.10 MiB`: two digits behind the point, in the smaller of two units below 1 of the larger.
+fn two_digits(value: f64, base: f64, units: &[(i32, &str); 2]) -> String {
+    let (power, unit) = if value < base.powi(units[1].0) { units[0] } else { units[1] };
+    format!("{:.2} {unit}", value / base.powi(power))
+}
+
+fn pad(text: &str, width: isize) -> String {
+    let size = width.unsigned_abs();
+    if width < 0 { format!("{text:<size$}") } else { format!("{text:>size$}") }
+}
+
+fn csv(value: &Json) -> String {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    format!("\"{}\"", text.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Load;
+
+    fn written(format: Format) -> String {
+        let subject = Subject {
+            model_filename: "m.gguf".into(),
+            model_type: "llama 135M Q4_1".into(),
+            model_size: 96_576_768,
+            model_n_params: 134_515_008,
+            cpu: "A \"CPU\"".into(),
+        };
+        let job = Job { load: Load::default(), threads: 2, batch: 2048, ubatch: 512 };
+        let mut out = Vec::new();
+        let mut report = Report::new(&mut out, format, vec![Column::Plan]);
+        for test in [Test { prompt: 16, generate: 0, depth: 0 }, Test { prompt: 8, generate: 4, depth: 32 }] {
+            let outcome = Outcome {
+                subject: &subject,
+                job: &job,
+                test,
+                time: "2026-01-31T12:00:00Z".into(),
+                samples_ns: vec![1_000_000_000, 2_000_000_000],
+            };
+            report.add(&outcome).unwrap();
+        }
+        report.finish().unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_table_is_llama_benchs() {
+        let text = written(Format::Text);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines[0],
+            "| model                          |       size |     params | backend    | threads | plan      |            test |                  t/s |"
+        );
+        assert_eq!(
+            lines[1],
+            "| ------------------------------ | ---------: | ---------: | ---------- | ------: | --------- | --------------: | -------------------: |"
+        );
+        assert_eq!(
+            lines[2],
+            "| llama 135M Q4_1                |  92.10 MiB |   134.52 M | CPU        |       2 | baseline  |            pp16 |         12.00 ± 5.66 |"
+        );
+        assert!(lines[3].contains("|   pp8+tg4 @ d32 |"), "{}", lines[3]);
+    }
+
+    #[test]
+    fn json_is_a_list_with_llama_benchs_fields() {
+        let list: Vec<Map<String, Json>> = serde_json::from_str(&written(Format::Json)).unwrap();
+        assert_eq!(list.len(), 2);
+        assert_eq!(list[1]["n_depth"], 32);
+        assert_eq!(list[0]["avg_ns"], 1_500_000_000u64);
+        assert_eq!(list[0]["samples_ts"], json!([16.0, 8.0]));
+        for line in written(Format::JsonLines).lines() {
+            let row: Map<String, Json> = serde_json::from_str(line).unwrap();
+            assert_eq!(row["model_type"], "llama 135M Q4_1");
+        }
+    }
+
+    #[test]
+    fn csv_quotes_every_value() {
+        let text = written(Format::Csv);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3);
+        assert!(lines[0].starts_with("build_commit,build_number,cpu_info,"));
+        assert!(lines[1].contains(r#","A ""CPU""","#), "{}", lines[1]);
+        assert_eq!(lines[1].matches("\",\"").count() + 1, lines[0].split(',').count());
+    }
+}
