@@ -47,43 +47,43 @@ use DType::*;
 /// The table, in the order of [`DType`]. Group lengths and code ranges follow from the formulas in `unpack`.
 #[rustfmt::skip]
 static TABLE: [DTypeInfo; 35] = [
-    plain(F32,  0,  "F32",  4),
-    plain(F16,  1,  "F16",  2),
-    plain(BF16, 30, "BF16", 2),
-    plain(F64,  28, "F64",  8),
-    plain(I8,   24, "I8",   1),
-    plain(I16,  25, "I16",  2),
-    plain(I32,  26, "I32",  4),
-    plain(I64,  27, "I64",  8),
-    //                           block        group  code
-    //                     id    len  bytes   len    min   max
-    scaled(Q1_0, "Q1_0",   41,   128, 18,     32,    -1,   1),
-    scaled(Q2_0, "Q2_0",   42,   64,  18,     32,    -1,   2),
-    scaled(Q4_0, "Q4_0",   2,    32,  18,     32,    -8,   7),
-    minned(Q4_1, "Q4_1",   3,    32,  20,     32,     0,   15),
-    scaled(Q5_0, "Q5_0",   6,    32,  22,     32,    -16,  15),
-    minned(Q5_1, "Q5_1",   7,    32,  24,     32,     0,   31),
-    scaled(Q8_0, "Q8_0",   8,    32,  34,     32,    -128, 127),
-    scaled(Q8_1, "Q8_1",   9,    32,  36,     32,    -128, 127),
-    minned(Q2_K, "Q2_K",   10,   256, 84,     16,     0,   3),
-    scaled(Q3_K, "Q3_K",   11,   256, 110,    16,    -4,   3),
-    minned(Q4_K, "Q4_K",   12,   256, 144,    32,     0,   15),
-    minned(Q5_K, "Q5_K",   13,   256, 176,    32,     0,   31),
-    scaled(Q6_K, "Q6_K",   14,   256, 210,    16,    -32,  31),
-    scaled(Q8_K, "Q8_K",   15,   256, 292,    32,    -128, 127),
-    scaled(IQ1_S, "IQ1_S", 19,   256, 50,     32,    -9,   9),
-    scaled(IQ1_M, "IQ1_M", 29,   256, 56,     16,    -9,   9),
-    scaled(IQ2_XXS, "IQ2_XXS", 16, 256, 66,   32,    -43,  43),
-    scaled(IQ2_XS, "IQ2_XS", 17, 256, 74,     16,    -43,  43),
-    scaled(IQ2_S, "IQ2_S", 22,   256, 82,     16,    -43,  43),
-    scaled(IQ3_XXS, "IQ3_XXS", 18, 256, 98,   32,    -62,  62),
-    scaled(IQ3_S, "IQ3_S", 21,   256, 110,    32,    -15,  15),
-    scaled(IQ4_NL, "IQ4_NL", 20, 32,  18,     32,    -127, 113),
-    scaled(IQ4_XS, "IQ4_XS", 23, 256, 136,    32,    -127, 113),
-    scaled(TQ1_0, "TQ1_0", 34,   256, 54,     32,    -1,   1),
-    scaled(TQ2_0, "TQ2_0", 35,   256, 66,     32,    -1,   2),
-    scaled(MXFP4, "MXFP4", 39,   32,  17,     32,    -12,  12),
-    scaled(NVFP4, "NVFP4", 40,   64,  36,     16,    -12,  12),
+    //                             block     group code
+    //    type     name       id   len  byte len  min   max
+    plain(F32,     "F32",     0,        4),
+    plain(F16,     "F16",     1,        2),
+    plain(BF16,    "BF16",    30,       2),
+    plain(F64,     "F64",     28,       8),
+    plain(I8,      "I8",      24,       1),
+    plain(I16,     "I16",     25,       2),
+    plain(I32,     "I32",     26,       4),
+    plain(I64,     "I64",     27,       8),
+    coded(Q1_0,    "Q1_0",    41,  128, 18,  32,  -1,   1,   NO_MINS),
+    coded(Q2_0,    "Q2_0",    42,  64,  18,  32,  -1,   2,   NO_MINS),
+    coded(Q4_0,    "Q4_0",    2,   32,  18,  32,  -8,   7,   NO_MINS),
+    coded(Q4_1,    "Q4_1",    3,   32,  20,  32,  0,    15,  MINS),
+    coded(Q5_0,    "Q5_0",    6,   32,  22,  32,  -16,  15,  NO_MINS),
+    coded(Q5_1,    "Q5_1",    7,   32,  24,  32,  0,    31,  MINS),
+    coded(Q8_0,    "Q8_0",    8,   32,  34,  32,  -128, 127, NO_MINS),
+    coded(Q8_1,    "Q8_1",    9,   32,  36,  32,  -128, 127, NO_MINS),
+    coded(Q2_K,    "Q2_K",    10,  256, 84,  16,  0,    3,   MINS),
+    coded(Q3_K,    "Q3_K",    11,  256, 110, 16,  -4,   3,   NO_MINS),
+    coded(Q4_K,    "Q4_K",    12,  256, 144, 32,  0,    15,  MINS),
+    coded(Q5_K,    "Q5_K",    13,  256, 176, 32,  0,    31,  MINS),
+    coded(Q6_K,    "Q6_K",    14,  256, 210, 16,  -32,  31,  NO_MINS),
+    coded(Q8_K,    "Q8_K",    15,  256, 292, 32,  -128, 127, NO_MINS),
+    coded(IQ1_S,   "IQ1_S",   19,  256, 50,  32,  -9,   9,   NO_MINS),
+    coded(IQ1_M,   "IQ1_M",   29,  256, 56,  16,  -9,   9,   NO_MINS),
+    coded(IQ2_XXS, "IQ2_XXS", 16,  256, 66,  32,  -43,  43,  NO_MINS),
+    coded(IQ2_XS,  "IQ2_XS",  17,  256, 74,  16,  -43,  43,  NO_MINS),
+    coded(IQ2_S,   "IQ2_S",   22,  256, 82,  16,  -43,  43,  NO_MINS),
+    coded(IQ3_XXS, "IQ3_XXS", 18,  256, 98,  32,  -62,  62,  NO_MINS),
+    coded(IQ3_S,   "IQ3_S",   21,  256, 110, 32,  -15,  15,  NO_MINS),
+    coded(IQ4_NL,  "IQ4_NL",  20,  32,  18,  32,  -127, 113, NO_MINS),
+    coded(IQ4_XS,  "IQ4_XS",  23,  256, 136, 32,  -127, 113, NO_MINS),
+    coded(TQ1_0,   "TQ1_0",   34,  256, 54,  32,  -1,   1,   NO_MINS),
+    coded(TQ2_0,   "TQ2_0",   35,  256, 66,  32,  -1,   2,   NO_MINS),
+    coded(MXFP4,   "MXFP4",   39,  32,  17,  32,  -12,  12,  NO_MINS),
+    coded(NVFP4,   "NVFP4",   40,  64,  36,  16,  -12,  12,  NO_MINS),
 ];
 
 /// Types that older files hold and ggml dropped: refused, but by name.
@@ -94,27 +94,15 @@ const REMOVED: [(u32, &str); 8] = [
     (36, "IQ4_NL_4_4"), (37, "IQ4_NL_4_8"), (38, "IQ4_NL_8_8"),
 ];
 
-const fn plain(dtype: DType, id: u32, name: &'static str, bytes: usize) -> DTypeInfo {
+const fn plain(dtype: DType, name: &'static str, id: u32, bytes: usize) -> DTypeInfo {
     DTypeInfo { dtype, id, name, block_len: 1, block_bytes: bytes, codes: None }
 }
 
-#[allow(clippy::too_many_arguments)] // one per column of the table
-const fn scaled(
-    dtype: DType,
-    name: &'static str,
-    id: u32,
-    block_len: usize,
-    block_bytes: usize,
-    group_len: usize,
-    min: i8,
-    max: i8,
-) -> DTypeInfo {
-    let codes = Some(Codes { group_len, min, max, has_mins: false });
-    DTypeInfo { dtype, id, name, block_len, block_bytes, codes }
-}
+const MINS: bool = true;
+const NO_MINS: bool = false;
 
-#[allow(clippy::too_many_arguments)]
-const fn minned(
+#[allow(clippy::too_many_arguments)] // one per column of the table
+const fn coded(
     dtype: DType,
     name: &'static str,
     id: u32,
@@ -123,8 +111,9 @@ const fn minned(
     group_len: usize,
     min: i8,
     max: i8,
+    has_mins: bool,
 ) -> DTypeInfo {
-    let codes = Some(Codes { group_len, min, max, has_mins: true });
+    let codes = Some(Codes { group_len, min, max, has_mins });
     DTypeInfo { dtype, id, name, block_len, block_bytes, codes }
 }
 

@@ -1,8 +1,10 @@
 //! Metadata values: the thirteen types of the format, their arrays, and how they are read.
-//! Read by `container`, written by `writer`, asked through `metadata`.
+//! Read by `container`, written by `writer`, asked through `metadata`, printed by `show`, made from Rust values in `convert`.
 
-use crate::{Error, cursor::Cursor};
-use std::fmt;
+mod convert;
+mod show;
+
+use crate::{Error, StringArray, cursor::Cursor};
 
 /// Arrays may nest this deep (an array of arrays counts 2); real files use 1.
 const MAX_DEPTH: usize = 4;
@@ -95,83 +97,6 @@ pub enum Array {
     Bool(Vec<bool>),
     String(StringArray),
     Array(Vec<Array>),
-}
-
-/// Many strings in one buffer: a vocabulary has 150 000, and start-up time matters. The buffer is that of the file, each string
-/// behind its length, so that reading it is one copy.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct StringArray {
-    bytes: Vec<u8>,
-    /// Where each string ends in `bytes`; the next one starts `LENGTH` bytes later.
-    ends: Vec<usize>,
-}
-
-/// Bytes of the length before a string.
-const LENGTH: usize = 8;
-
-impl StringArray {
-    /// How many strings.
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    /// String `index` as it stands in the file.
-    pub fn get(&self, index: usize) -> Option<&[u8]> {
-        let end = *self.ends.get(index)?;
-        let before = if index == 0 { 0 } else { self.ends[index - 1] };
-        self.bytes.get(before + LENGTH..end)
-    }
-
-    /// String `index` if it is UTF-8.
-    pub fn str(&self, index: usize) -> Option<&str> {
-        std::str::from_utf8(self.get(index)?).ok()
-    }
-
-    /// All strings in order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        let mut before = 0;
-        self.ends.iter().map(move |&end| {
-            let item = &self.bytes[before + LENGTH..end];
-            before = end;
-            item
-        })
-    }
-
-    /// Appends one string.
-    pub fn push(&mut self, string: &[u8]) {
-        self.bytes.extend_from_slice(&(string.len() as u64).to_le_bytes());
-        self.bytes.extend_from_slice(string);
-        self.ends.push(self.bytes.len());
-    }
-
-    /// The strings as they stand in a file.
-    pub(crate) fn file_bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Reads `count` strings, a count that the file can hold.
-    fn read(cursor: &mut Cursor<'_>, count: usize, what: &dyn fmt::Display) -> Result<Self, Error> {
-        let start = cursor.offset();
-        let mut ends = Vec::with_capacity(count);
-        for _ in 0..count {
-            cursor.string(what)?;
-            ends.push(cursor.offset() - start);
-        }
-        Ok(Self { bytes: cursor.since(start).to_vec(), ends })
-    }
-}
-
-impl<S: AsRef<[u8]>> FromIterator<S> for StringArray {
-    fn from_iter<I: IntoIterator<Item = S>>(strings: I) -> Self {
-        let mut array = StringArray::default();
-        strings.into_iter().for_each(|string| array.push(string.as_ref()));
-        array
-    }
 }
 
 impl Value {
@@ -342,74 +267,4 @@ impl Array {
 
 fn numbers<T, const N: usize>(bytes: &[u8], from_le: fn([u8; N]) -> T) -> Vec<T> {
     bytes.as_chunks::<N>().0.iter().map(|&chunk| from_le(chunk)).collect()
-}
-
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Value::F32(v) => v.fmt(f),
-            Value::F64(v) => v.fmt(f),
-            Value::Bool(v) => v.fmt(f),
-            Value::String(v) => f.write_str(&String::from_utf8_lossy(v)),
-            Value::Array(v) => v.fmt(f),
-            integer => integer.as_int().unwrap_or_default().fmt(f),
-        }
-    }
-}
-
-/// The first elements, then how many more there are: `[1, 2, 3, … 149 997 more]` without the spaces.
-impl fmt::Display for Array {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 8;
-        f.write_str("[")?;
-        for (index, value) in (0..SHOWN).map_while(|index| self.get(index)).enumerate() {
-            let comma = if index == 0 { "" } else { ", " };
-            match value {
-                Value::String(text) => write!(f, "{comma}{:?}", String::from_utf8_lossy(&text))?,
-                other => write!(f, "{comma}{other}")?,
-            }
-        }
-        if self.len() > SHOWN {
-            write!(f, ", … {} more", self.len() - SHOWN)?;
-        }
-        f.write_str("]")
-    }
-}
-
-macro_rules! from {
-    ($($rust:ty => $variant:ident),* $(,)?) => {$(
-        impl From<$rust> for Value {
-            fn from(value: $rust) -> Self { Value::$variant(value) }
-        }
-    )*};
-}
-from!(u8 => U8, i8 => I8, u16 => U16, i16 => I16, u32 => U32, i32 => I32, u64 => U64, i64 => I64, f32 => F32, f64 => F64,
-    bool => Bool, Array => Array);
-
-macro_rules! from_vec {
-    ($($rust:ty => $variant:ident),* $(,)?) => {$(
-        impl From<Vec<$rust>> for Value {
-            fn from(values: Vec<$rust>) -> Self { Value::Array(Array::$variant(values)) }
-        }
-    )*};
-}
-from_vec!(u8 => U8, i8 => I8, u16 => U16, i16 => I16, u32 => U32, i32 => I32, u64 => U64, i64 => I64, f32 => F32, f64 => F64,
-    bool => Bool, Array => Array);
-
-impl From<&str> for Value {
-    fn from(text: &str) -> Self {
-        Value::String(text.as_bytes().to_vec())
-    }
-}
-
-impl From<String> for Value {
-    fn from(text: String) -> Self {
-        Value::String(text.into_bytes())
-    }
-}
-
-impl From<StringArray> for Value {
-    fn from(strings: StringArray) -> Self {
-        Value::Array(Array::String(strings))
-    }
 }

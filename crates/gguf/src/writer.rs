@@ -71,7 +71,6 @@ impl Writer {
     pub fn to_bytes(&self) -> Vec<u8> {
         let alignment = self.alignment();
         let mut out = self.header(alignment);
-        pad(&mut out, alignment);
         for tensor in &self.tensors {
             out.extend_from_slice(&tensor.data);
             pad(&mut out, alignment);
@@ -82,9 +81,7 @@ impl Writer {
     /// Writes the file, tensor after tensor, without building it in memory.
     pub fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
         let alignment = self.alignment();
-        let mut header = self.header(alignment);
-        pad(&mut header, alignment);
-        out.write_all(&header)?;
+        out.write_all(&self.header(alignment))?;
         for tensor in &self.tensors {
             out.write_all(&tensor.data)?;
             let padding = tensor.data.len().next_multiple_of(alignment) - tensor.data.len();
@@ -100,6 +97,7 @@ impl Writer {
         }
     }
 
+    /// Everything before the data, padded to where the data starts (if there is any).
     fn header(&self, alignment: usize) -> Vec<u8> {
         let mut out = b"GGUF".to_vec();
         out.extend_from_slice(&3u32.to_le_bytes());
@@ -118,6 +116,9 @@ impl Writer {
             out.extend_from_slice(&tensor.dtype.id().to_le_bytes());
             put_u64(&mut out, offset);
             offset += tensor.data.len().next_multiple_of(alignment);
+        }
+        if !self.tensors.is_empty() {
+            pad(&mut out, alignment);
         }
         out
     }
