@@ -3,7 +3,7 @@
 use crate::batch::SeqId;
 
 /// The engine's error.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The pool of a cache group cannot serve a reservation; preempting a sequence mends it.
@@ -53,6 +53,26 @@ pub enum Error {
         /// The least length, other than nothing, that can be had now.
         lowest: u32,
     },
+    /// A prompt without tokens.
+    #[error("the prompt is empty: there is nothing to go on from")]
+    EmptyPrompt,
+    /// A prompt that leaves no room for an answer.
+    #[error("the prompt has {num_prompt} tokens, the context holds {context}: shorten it or enlarge the context (-c)")]
+    PromptTooLong {
+        /// Tokens of the prompt.
+        num_prompt: usize,
+        /// Tokens of the context.
+        context: u32,
+    },
+    /// A step that the runner gave up, by an error of its device or a panic.
+    #[error("the step failed: {0}")]
+    Step(String),
+    /// The engine has ended, so nothing can be submitted.
+    #[error("the engine has stopped")]
+    Stopped,
+    /// A logits row that cannot be sampled.
+    #[error(transparent)]
+    Sampler(#[from] crate::sampler::Error),
     /// A cache that cannot be laid out.
     #[error("KV cache: {0}")]
     CacheLayout(String),

@@ -7,7 +7,14 @@
 
 pub mod batch;
 pub mod cache;
+pub mod engine;
 mod error;
+pub mod handle;
+pub mod observer;
+pub mod request;
 pub mod sampler;
+pub mod scheduler;
+pub mod sequence;
+pub mod stream;
 
 pub use error::Error;

@@ -151,6 +151,22 @@ impl KvCache {
         Ok(self.cached(seq)?.len)
     }
 
+    /// Whether `num_new` tokens could be added now, in steps of at most `step_tokens`. A window gives back
+    /// blocks as it moves on, so it never needs more than a sequence may hold at a time.
+    pub fn has_room(&self, seq: SeqId, num_new: u32) -> bool {
+        let Ok(&Cached { len, .. }) = self.cached(seq) else { return false };
+        let wanted = len.saturating_add(num_new);
+        wanted <= self.limits.context
+            && self.groups.iter().enumerate().all(|(index, group)| {
+                let (new, shared) = self.missing(seq, index, len, wanted);
+                let table = &self.sequences[seq.0 as usize].tables[index];
+                let held = table.entries.len() as u32 - table.start / group.spec.block_size;
+                let most = group.spec.runs_per_sequence(&self.limits).saturating_sub(held);
+                let needed = new.min(most) + u32::from(shared);
+                needed <= group.pool.num_free() || needed <= self.free_runs(index)
+            })
+    }
+
     /// Makes room for the next `num_new` tokens, in all groups or in none. A partly filled block that is
     /// shared is replaced by a copy of its own, reported in `copies`.
     pub fn reserve(&mut self, seq: SeqId, num_new: u32, copies: &mut Vec<BlockCopy>) -> Result<(), Error> {

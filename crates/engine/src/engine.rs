@@ -1,0 +1,339 @@
+//! The step loop: schedule, run, sample, send. One thread owns it; nothing here is locked.
+//!
+//! Driven by [`crate::handle::spawn`] on a thread of its own, or step by step by whoever holds it: the
+//! CLI's one-shot run calls [`Engine::answer`] on its own thread.
+
+use crate::batch::Batch;
+use crate::cache::KvCache;
+use crate::error::Error;
+use crate::handle::Submission;
+use crate::observer::{Observer, StepReport};
+use crate::request::{Detokenize, Request};
+use crate::sampler::{Candidates, Sampler};
+use crate::scheduler::{Scheduler, Ticket};
+use crate::sequence::{FinishReason, Sequence, Status};
+use crate::stream::{Event, EventSink, EventStream, Timings, Usage, event_stream};
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+/// What computes a step: the runner, or a model made up for a test.
+pub trait StepRunner {
+    /// Makes the batch's copies, in order, then computes its rows and returns the logits of its
+    /// `output_rows`, one row each. The cache has blocks reserved for all rows.
+    fn step(&mut self, batch: &Batch, cache: &KvCache) -> Result<Logits<'_>, Error>;
+
+    /// Entries in a row of logits.
+    fn vocab_size(&self) -> usize;
+}
+
+/// Logits of a step, `[output_rows, vocab_size]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Logits<'a> {
+    /// The rows, one after the other.
+    pub values: &'a [f32],
+    /// Entries in a row.
+    pub vocab_size: usize,
+}
+
+impl Logits<'_> {
+    /// The logits of the n-th output row; empty if there is no such row.
+    pub fn row(&self, index: usize) -> &[f32] {
+        self.values.chunks_exact(self.vocab_size.max(1)).nth(index).unwrap_or(&[])
+    }
+}
+
+/// Sequences, cache and runner under one roof.
+pub struct Engine<R> {
+    runner: R,
+    cache: KvCache,
+    scheduler: Scheduler,
+    batch: Batch,
+    candidates: Candidates,
+    /// By ticket.
+    replies: Vec<Option<Reply>>,
+    observer: Option<Box<dyn Observer>>,
+    num_steps: u64,
+    started: Instant,
+}
+
+/// What the engine keeps of a request beside its sequence.
+struct Reply {
+    sampler: Sampler,
+    detokenizer: Box<dyn Detokenize>,
+    sink: EventSink,
+    submitted_us: u64,
+    first_step_us: Option<u64>,
+    first_token_us: Option<u64>,
+    error: Option<Error>,
+}
+
+impl<R: StepRunner> Engine<R> {
+    /// An engine whose steps have at most as many rows as the cache was planned for.
+    pub fn new(runner: R, cache: KvCache) -> Self {
+        let limits = *cache.limits();
+        Engine {
+            candidates: Candidates::new(runner.vocab_size()),
+            scheduler: Scheduler::new(limits.step_tokens, limits.context),
+            batch: Batch::with_capacity(limits.step_tokens.min(1 << 16) as usize, limits.num_sequences as usize),
+            replies: Vec::new(),
+            observer: None,
+            num_steps: 0,
+            started: Instant::now(),
+            runner,
+            cache,
+        }
+    }
+
+    /// Who is told of every step.
+    pub fn set_observer(&mut self, observer: Option<Box<dyn Observer>>) {
+        self.observer = observer;
+    }
+
+    /// The cache.
+    pub fn cache(&self) -> &KvCache {
+        &self.cache
+    }
+
+    /// The runner, for work beside the requests. Between two steps it may be used as one likes, except
+    /// with blocks that the cache holds.
+    pub fn runner_mut(&mut self) -> &mut R {
+        &mut self.runner
+    }
+
+    /// Takes a request in.
+    pub fn submit(&mut self, request: Request) -> Result<EventStream, Error> {
+        let (sink, stream) = event_stream();
+        self.add(request, sink).map_err(|(error, _)| error)?;
+        Ok(stream)
+    }
+
+    /// Answers one request on the calling thread, along with whatever else is under way. `on_event` may
+    /// break off; the request is then ended as aborted.
+    pub fn answer(
+        &mut self,
+        request: Request,
+        mut on_event: impl FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let mut stream = self.submit(request)?;
+        loop {
+            self.step();
+            while let Some(event) = stream.try_next() {
+                let is_last = !matches!(event, Event::Token { .. });
+                let flow = on_event(event);
+                if is_last {
+                    return Ok(());
+                }
+                if flow.is_break() {
+                    stream.cancel();
+                }
+            }
+        }
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.scheduler.is_idle()
+    }
+
+    /// Steps until there is nothing left to do.
+    pub fn run_until_idle(&mut self) {
+        while !self.is_idle() {
+            self.step();
+        }
+    }
+
+    /// One step. A runner that fails or panics takes the sequences of the step with it, nothing else.
+    pub fn step(&mut self) {
+        let begin = self.now_us();
+        self.drop_cancelled();
+        self.scheduler.schedule(&mut self.cache, &mut self.batch);
+        let scheduled = self.now_us();
+        self.note_first_steps(scheduled);
+        let mut report = StepReport {
+            num_rows: self.batch.num_rows() as u32,
+            num_sequences: self.batch.spans.len() as u32,
+            num_preempted: self.scheduler.num_preempted(),
+            num_copies: self.batch.copies.len() as u32,
+            schedule_us: scheduled - begin,
+            ..StepReport::default()
+        };
+        if !self.batch.is_empty() {
+            self.num_steps += 1;
+            self.run(&mut report);
+        }
+        self.settle();
+        report.step = self.num_steps;
+        report.num_running = self.scheduler.running().len() as u32;
+        report.num_waiting = self.scheduler.num_waiting() as u32;
+        report.sample_us = self.now_us() - scheduled - report.run_us;
+        if let Some(observer) = &mut self.observer
+            && report.num_rows > 0
+        {
+            observer.step(&report);
+        }
+    }
+
+    /// Takes in what came through a handle.
+    pub(crate) fn accept(&mut self, submission: Submission) {
+        if let Err((error, sink)) = self.add(submission.request, submission.sink) {
+            sink.send(Event::Failed(error));
+        }
+    }
+
+    fn add(&mut self, request: Request, sink: EventSink) -> Result<(), (Error, EventSink)> {
+        let Request { prompt, mut sampler, detokenizer, stop_tokens, max_new_tokens, when_full } = request;
+        sampler.reserve(prompt.len() + max_new_tokens.unwrap_or(u32::MAX).min(self.cache.limits().context) as usize);
+        sampler.accept_all(&prompt);
+        let sequence = Sequence::new(prompt, stop_tokens, max_new_tokens, when_full);
+        let ticket = match self.scheduler.add(sequence) {
+            Ok(ticket) => ticket.0 as usize,
+            Err(error) => return Err((error, sink)),
+        };
+        if ticket >= self.replies.len() {
+            self.replies.resize_with(ticket + 1, || None);
+        }
+        let submitted_us = self.now_us();
+        self.replies[ticket] = Some(Reply {
+            sampler,
+            detokenizer,
+            sink,
+            submitted_us,
+            first_step_us: None,
+            first_token_us: None,
+            error: None,
+        });
+        Ok(())
+    }
+
+    fn drop_cancelled(&mut self) {
+        for (index, reply) in self.replies.iter().enumerate() {
+            if reply.as_ref().is_some_and(|reply| reply.sink.is_cancelled()) {
+                self.scheduler.finish(Ticket(index as u32), FinishReason::Aborted, &mut self.cache);
+            }
+        }
+    }
+
+    fn note_first_steps(&mut self, now_us: u64) {
+        for &ticket in self.scheduler.in_step() {
+            if let Some(reply) = &mut self.replies[ticket.0 as usize] {
+                reply.first_step_us.get_or_insert(now_us);
+            }
+        }
+    }
+
+    /// Computes the batch and hands out its tokens.
+    fn run(&mut self, report: &mut StepReport) {
+        let begin = Instant::now();
+        let (runner, batch, cache) = (&mut self.runner, &self.batch, &self.cache);
+        let outcome = contain(move || runner.step(batch, cache));
+        report.run_us = begin.elapsed().as_micros() as u64;
+        let computed = outcome.and_then(|logits| {
+            self.scheduler.commit(&mut self.cache, &self.batch)?;
+            Ok(logits)
+        });
+        let now_us = self.started.elapsed().as_micros() as u64;
+        match computed {
+            Ok(logits) => {
+                for index in 0..self.scheduler.outputs().len() {
+                    let ticket = self.scheduler.outputs()[index];
+                    let Some(reply) = &mut self.replies[ticket.0 as usize] else { continue };
+                    let row = logits.row(index);
+                    let (scheduler, candidates) = (&mut self.scheduler, &mut self.candidates);
+                    let end = contain(|| reply.next_token(row, ticket, scheduler, candidates));
+                    reply.first_token_us.get_or_insert(now_us);
+                    report.num_sampled += 1;
+                    let reason = end.unwrap_or_else(|error| {
+                        reply.error = Some(error);
+                        Some(FinishReason::Failed)
+                    });
+                    if let Some(reason) = reason {
+                        self.scheduler.finish(ticket, reason, &mut self.cache);
+                    }
+                }
+            }
+            Err(error) => {
+                report.failed = true;
+                for index in 0..self.scheduler.in_step().len() {
+                    let ticket = self.scheduler.in_step()[index];
+                    if let Some(reply) = &mut self.replies[ticket.0 as usize] {
+                        reply.error = Some(error.clone());
+                    }
+                    self.scheduler.finish(ticket, FinishReason::Failed, &mut self.cache);
+                }
+            }
+        }
+    }
+
+    /// Tells the clients of those that have ended.
+    fn settle(&mut self) {
+        let now_us = self.now_us();
+        while let Some((ticket, sequence)) = self.scheduler.pop_finished() {
+            if let Some(reply) = self.replies[ticket.0 as usize].take() {
+                reply.end(&sequence, now_us);
+            }
+        }
+    }
+
+    fn now_us(&self) -> u64 {
+        self.started.elapsed().as_micros() as u64
+    }
+}
+
+impl Reply {
+    /// Samples the next token and sends it. Says why the sequence ends, if it does.
+    fn next_token(
+        &mut self,
+        logits: &[f32],
+        ticket: Ticket,
+        scheduler: &mut Scheduler,
+        candidates: &mut Candidates,
+    ) -> Result<Option<FinishReason>, Error> {
+        if scheduler.sequence(ticket).is_complete() {
+            return Ok(Some(FinishReason::Length)); // no token was asked for, only the prompt
+        }
+        let token = self.sampler.sample(candidates, logits)?.token;
+        self.sampler.accept(token);
+        let mut end = scheduler.append(ticket, token);
+        let mut piece = String::new();
+        if end != Some(FinishReason::Eos) && self.detokenizer.push(token, &mut piece) {
+            end = Some(FinishReason::Stop);
+        } else if end.is_some() {
+            self.detokenizer.finish(&mut piece);
+        }
+        self.sink.send(Event::Token { token, piece });
+        Ok(end)
+    }
+
+    fn end(self, sequence: &Sequence, now_us: u64) {
+        let reason = match sequence.status() {
+            Status::Finished(reason) => reason,
+            Status::Waiting | Status::Running => FinishReason::Failed,
+        };
+        if let Some(error) = self.error {
+            return self.sink.send(Event::Failed(error));
+        }
+        let usage = Usage {
+            num_prompt: sequence.num_prompt(),
+            num_cached: sequence.num_cached.unwrap_or(0),
+            num_generated: sequence.num_generated(),
+        };
+        let first_step_us = self.first_step_us.unwrap_or(now_us);
+        let first_token_us = self.first_token_us.unwrap_or(now_us);
+        let timings = Timings {
+            queue_us: first_step_us - self.submitted_us,
+            prompt_us: first_token_us.saturating_sub(first_step_us),
+            generation_us: now_us - first_token_us,
+        };
+        self.sink.send(Event::Finished { reason, usage, timings });
+    }
+}
+
+/// Makes an error of a panic.
+fn contain<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Err(Error::Step(text.unwrap_or("a panic without a message").into()))
+    })
+}

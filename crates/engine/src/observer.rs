@@ -1,0 +1,36 @@
+//! What the engine tells about itself: one report per step, for metrics, logs and the monitor.
+
+/// What a step did, and how long it took.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct StepReport {
+    /// Number of the step, from 1.
+    pub step: u64,
+    /// Rows computed.
+    pub num_rows: u32,
+    /// Tokens sampled.
+    pub num_sampled: u32,
+    /// Sequences in the step.
+    pub num_sequences: u32,
+    /// Sequences in the cache after the step.
+    pub num_running: u32,
+    /// Sequences that wait for a place.
+    pub num_waiting: u32,
+    /// Sequences that lost their place for lack of blocks.
+    pub num_preempted: u32,
+    /// Cache moves: copies of shared blocks and context shifts.
+    pub num_copies: u32,
+    /// Putting the batch together.
+    pub schedule_us: u64,
+    /// Computing it.
+    pub run_us: u64,
+    /// Sampling, detokenizing and sending.
+    pub sample_us: u64,
+    /// Whether the runner gave up.
+    pub failed: bool,
+}
+
+/// Is told of every step, on the engine's thread: be quick.
+pub trait Observer: Send {
+    /// A step has ended.
+    fn step(&mut self, report: &StepReport);
+}

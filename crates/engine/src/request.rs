@@ -1,0 +1,58 @@
+//! What a client asks for: one request, whatever the door it came through.
+//!
+//! Made by the server, the CLI and the library from their own forms; text is encoded before and decoded
+//! behind [`Detokenize`], so that the engine itself deals in token ids alone.
+
+use crate::sampler::Sampler;
+use std::sync::Arc;
+
+/// A prompt and how to go on from it.
+pub struct Request {
+    /// Token ids of the prompt, at least one.
+    pub prompt: Vec<u32>,
+    /// Picks the tokens. It has not yet seen the prompt: the engine shows it.
+    pub sampler: Sampler,
+    /// Makes text of the tokens, and watches for stop strings.
+    pub detokenizer: Box<dyn Detokenize>,
+    /// Tokens that end the answer; empty to ignore end-of-generation tokens.
+    pub stop_tokens: Arc<[u32]>,
+    /// Most tokens to generate; `None`: until something else ends it.
+    pub max_new_tokens: Option<u32>,
+    /// What to do when the context is full.
+    pub when_full: WhenFull,
+}
+
+/// What happens when prompt and answer together fill the context.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum WhenFull {
+    /// The answer ends there.
+    #[default]
+    Stop,
+    /// Half of what follows the first `keep` tokens is discarded and the rest moves up.
+    Shift {
+        /// Tokens at the beginning that always stay.
+        keep: u32,
+    },
+}
+
+/// Makes text of one sequence's tokens, piece by piece.
+pub trait Detokenize: Send {
+    /// Takes the next token and appends to `piece` the text that is now certain: whole characters, and no
+    /// possible beginning of a stop string. `true` when a stop string is complete; it and what follows are
+    /// left out.
+    fn push(&mut self, token: u32, piece: &mut String) -> bool;
+
+    /// Appends what was held back, at the end of the answer.
+    fn finish(&mut self, piece: &mut String);
+}
+
+/// For those who want token ids only.
+pub struct NoText;
+
+impl Detokenize for NoText {
+    fn push(&mut self, _: u32, _: &mut String) -> bool {
+        false
+    }
+
+    fn finish(&mut self, _: &mut String) {}
+}

@@ -1,0 +1,289 @@
+//! Who takes part in the next step: continuous batching, pure bookkeeping, no device and no clock.
+//!
+//! Called by the engine, once per step: `schedule` fills the batch, the runner computes it, `commit`
+//! counts it, `append` adds the sampled tokens, and `pop_finished` hands out those that have ended.
+//!
+//! The rules. A step has a budget of rows. Every running sequence that decodes gets its row; what is left
+//! goes to running ones whose prompt is not through, in chunks, then to new ones, in the order of arrival.
+//! When blocks run out, the youngest running sequence gives up its place, goes back to the head of the
+//! queue and is computed anew later. So the oldest gets on in every step, and nobody starves.
+
+use crate::batch::{Batch, Outputs};
+use crate::cache::KvCache;
+use crate::error::Error;
+use crate::sequence::{FinishReason, Sequence, Status};
+use std::collections::VecDeque;
+
+/// Names a sequence in the scheduler until it is popped as finished.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Ticket(pub u32);
+
+/// The sequences and their order.
+pub struct Scheduler {
+    max_rows: u32,
+    context: u32,
+    /// By ticket; those in `vacant` are empty.
+    sequences: Vec<Sequence>,
+    vacant: Vec<Ticket>,
+    /// Not in the cache, oldest first; all are younger than any that runs.
+    waiting: VecDeque<Ticket>,
+    /// In the cache, oldest first.
+    running: Vec<Ticket>,
+    /// Ended and not yet popped.
+    finished: VecDeque<Ticket>,
+    /// Beside `batch.spans`.
+    in_step: Vec<Ticket>,
+    /// Beside `batch.output_rows`.
+    outputs: Vec<Ticket>,
+    num_preempted: u32,
+}
+
+impl Scheduler {
+    /// A scheduler of steps of at most `max_rows` rows, for a cache of `context` tokens per sequence.
+    pub fn new(max_rows: u32, context: u32) -> Self {
+        Scheduler {
+            max_rows: max_rows.max(1),
+            context,
+            sequences: Vec::new(),
+            vacant: Vec::new(),
+            waiting: VecDeque::new(),
+            running: Vec::new(),
+            finished: VecDeque::new(),
+            in_step: Vec::new(),
+            outputs: Vec::new(),
+            num_preempted: 0,
+        }
+    }
+
+    /// Takes a sequence in, behind all others.
+    pub fn add(&mut self, mut sequence: Sequence) -> Result<Ticket, Error> {
+        let (num_prompt, context) = (sequence.tokens.len(), self.context);
+        if num_prompt == 0 {
+            return Err(Error::EmptyPrompt);
+        }
+        if num_prompt >= context as usize {
+            return Err(Error::PromptTooLong { num_prompt, context });
+        }
+        sequence.set_context(context);
+        let ticket = self.vacant.pop().unwrap_or(Ticket(self.sequences.len() as u32));
+        if ticket.0 as usize == self.sequences.len() {
+            self.sequences.push(Sequence::default());
+            // Every queue can hold them all, so that no step has to grow one.
+            let num_sequences = self.sequences.len();
+            for queue in [&mut self.waiting, &mut self.finished] {
+                queue.reserve(num_sequences - queue.len());
+            }
+            for list in [&mut self.running, &mut self.in_step, &mut self.outputs, &mut self.vacant] {
+                list.reserve(num_sequences - list.len());
+            }
+        }
+        self.sequences[ticket.0 as usize] = sequence;
+        self.waiting.push_back(ticket);
+        Ok(ticket)
+    }
+
+    /// A sequence that has not been popped.
+    pub fn sequence(&self, ticket: Ticket) -> &Sequence {
+        &self.sequences[ticket.0 as usize]
+    }
+
+    /// Sequences in the cache, oldest first.
+    pub fn running(&self) -> &[Ticket] {
+        &self.running
+    }
+
+    /// Sequences that wait for a place in the cache.
+    pub fn num_waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether no sequence is left to compute.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.running.is_empty()
+    }
+
+    /// The sequences of the step, in the order of `batch.spans`.
+    pub fn in_step(&self) -> &[Ticket] {
+        &self.in_step
+    }
+
+    /// The sequences that get a token of this step, in the order of `batch.output_rows`.
+    pub fn outputs(&self) -> &[Ticket] {
+        &self.outputs
+    }
+
+    /// Sequences that the last `schedule` has preempted.
+    pub fn num_preempted(&self) -> u32 {
+        self.num_preempted
+    }
+
+    /// Fills `batch` with the next step. It stays empty only when nothing is left to compute, or when all
+    /// that was left has just failed or given up its place.
+    pub fn schedule(&mut self, cache: &mut KvCache, batch: &mut Batch) {
+        batch.clear();
+        self.in_step.clear();
+        self.outputs.clear();
+        self.num_preempted = 0;
+        for index in 0..self.running.len() {
+            let sequence = self.get(self.running[index]);
+            if sequence.is_full() {
+                shift(sequence, cache, batch);
+            }
+        }
+        self.place_running(cache, batch);
+        self.admit(cache, batch);
+    }
+
+    /// Counts the rows of the step as computed.
+    pub fn commit(&mut self, cache: &mut KvCache, batch: &Batch) -> Result<(), Error> {
+        for (span, &ticket) in batch.spans.iter().zip(&self.in_step) {
+            let sequence = &mut self.sequences[ticket.0 as usize];
+            cache.commit(span.seq, span.num_rows)?;
+            sequence.num_computed += span.num_rows;
+            cache.publish_prefix(span.seq, &sequence.tokens)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a sampled token, and says whether it is the last one, and why. The caller then finishes it.
+    pub fn append(&mut self, ticket: Ticket, token: u32) -> Option<FinishReason> {
+        self.get(ticket).append(token)
+    }
+
+    /// Ends a sequence, at any time between two steps, and gives back what it holds.
+    pub fn finish(&mut self, ticket: Ticket, reason: FinishReason, cache: &mut KvCache) {
+        let sequence = self.get(ticket);
+        if matches!(sequence.status, Status::Finished(_)) {
+            return;
+        }
+        leave(sequence, cache);
+        sequence.status = Status::Finished(reason);
+        self.running.retain(|&other| other != ticket);
+        self.waiting.retain(|&other| other != ticket);
+        self.finished.push_back(ticket);
+    }
+
+    /// Hands out the next sequence that has ended; its ticket is void from here on.
+    pub fn pop_finished(&mut self) -> Option<(Ticket, Sequence)> {
+        let ticket = self.finished.pop_front()?;
+        self.vacant.push(ticket);
+        Some((ticket, std::mem::take(self.get(ticket))))
+    }
+
+    /// Places the running sequences, oldest first; a row is kept for each that decodes.
+    fn place_running(&mut self, cache: &mut KvCache, batch: &mut Batch) {
+        let mut index = 0;
+        while index < self.running.len() {
+            let ticket = self.running[index];
+            loop {
+                let younger = self.running[index + 1..].iter();
+                let kept = younger.filter(|&&other| self.sequence(other).num_pending() == 1).count() as u32;
+                let max_rows = self.budget(batch).saturating_sub(kept);
+                if self.place(ticket, max_rows, cache, batch) || self.preempt(cache) == Some(ticket) {
+                    break;
+                }
+            }
+            index += 1;
+        }
+    }
+
+    /// Lets sequences in from the queue, strictly in its order, while there is room for all their tokens.
+    fn admit(&mut self, cache: &mut KvCache, batch: &mut Batch) {
+        while self.num_preempted == 0 && self.budget(batch) > 0 && self.running.len() < self.max_rows as usize {
+            let Some(&ticket) = self.waiting.front() else { return };
+            if self.enter(ticket, cache) && self.place(ticket, self.budget(batch), cache, batch) {
+                self.waiting.pop_front();
+                self.running.push(ticket);
+                continue;
+            }
+            leave(self.get(ticket), cache);
+            if self.running.is_empty() {
+                // It has the cache to itself and still no room: waiting would not help.
+                self.finish(ticket, FinishReason::ContextFull, cache);
+            }
+            return;
+        }
+    }
+
+    /// Gives a sequence its place in the cache, with what is known of its tokens. Whether there is room
+    /// for the rest.
+    fn enter(&mut self, ticket: Ticket, cache: &mut KvCache) -> bool {
+        let sequence = self.get(ticket);
+        if sequence.is_full() {
+            shift(sequence, cache, &mut Batch::default());
+        }
+        let Some(slot) = cache.unused() else { return false };
+        sequence.slot = Some(slot);
+        let known = &sequence.tokens[..sequence.tokens.len() - 1];
+        let Ok(num_cached) = cache.create(slot).and_then(|()| cache.adopt_prefix(slot, known)) else { return false };
+        sequence.num_computed = num_cached;
+        sequence.num_cached.get_or_insert(num_cached);
+        cache.has_room(slot, sequence.num_pending())
+    }
+
+    /// Puts as much of a sequence into the step as `max_rows` allows. `false`: no blocks for it.
+    fn place(&mut self, ticket: Ticket, max_rows: u32, cache: &mut KvCache, batch: &mut Batch) -> bool {
+        let sequence = &mut self.sequences[ticket.0 as usize];
+        let Some(slot) = sequence.slot else { return false };
+        let num_rows = sequence.num_pending().min(max_rows);
+        if num_rows == 0 {
+            return true;
+        }
+        if cache.reserve(slot, num_rows, &mut batch.copies).is_err() {
+            return false;
+        }
+        let first = sequence.num_computed;
+        let is_last = num_rows == sequence.num_pending();
+        let rows = &sequence.tokens[first as usize..(first + num_rows) as usize];
+        batch.push(slot, rows, first, if is_last { Outputs::Last } else { Outputs::None });
+        sequence.status = Status::Running;
+        self.in_step.push(ticket);
+        if is_last {
+            self.outputs.push(ticket);
+        }
+        true
+    }
+
+    /// Takes the youngest running sequence out of the cache; being the last to be placed, it is not in
+    /// the step.
+    fn preempt(&mut self, cache: &mut KvCache) -> Option<Ticket> {
+        let ticket = self.running.pop()?;
+        leave(self.get(ticket), cache);
+        self.waiting.push_front(ticket);
+        self.num_preempted += 1;
+        Some(ticket)
+    }
+
+    fn budget(&self, batch: &Batch) -> u32 {
+        self.max_rows - batch.num_rows() as u32
+    }
+
+    fn get(&mut self, ticket: Ticket) -> &mut Sequence {
+        &mut self.sequences[ticket.0 as usize]
+    }
+}
+
+/// Takes a sequence out of the cache; all of it will have to be computed anew.
+fn leave(sequence: &mut Sequence, cache: &mut KvCache) {
+    if let Some(slot) = sequence.slot.take() {
+        // The slot was created by `enter`, so there is nothing that could fail.
+        let _ = cache.free(slot);
+    }
+    sequence.num_computed = 0;
+    sequence.status = Status::Waiting;
+}
+
+/// Makes room in a full context: in the cache if the sequence is all there, else by computing what is
+/// left of it anew. The latter is also the way out when sliding windows have lost what would be needed.
+fn shift(sequence: &mut Sequence, cache: &mut KvCache, batch: &mut Batch) {
+    let discard = sequence.discard();
+    if let Some(slot) = sequence.slot {
+        let shifted = sequence.num_pending() == 1 && cache.seq_shift(slot, discard.clone(), &mut batch.copies).is_ok();
+        if shifted {
+            sequence.num_computed -= discard.end - discard.start;
+        } else if cache.truncate(slot, 0).is_ok() {
+            sequence.num_computed = 0;
+        }
+    }
+    sequence.tokens.drain(discard.start as usize..discard.end as usize);
+}

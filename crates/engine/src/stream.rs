@@ -1,0 +1,112 @@
+//! The way back to the client: events over a channel, from the engine's thread to whichever reads them.
+
+use crate::error::Error;
+use crate::sequence::FinishReason;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+
+/// What happens to a request.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    /// A token was generated: one such event for each, the end-of-generation token included.
+    Token {
+        /// The token.
+        token: u32,
+        /// The text that has become certain with it, possibly none.
+        piece: String,
+    },
+    /// The answer has ended; nothing follows.
+    Finished {
+        /// Why.
+        reason: FinishReason,
+        /// Tokens.
+        usage: Usage,
+        /// Times.
+        timings: Timings,
+    },
+    /// The request has failed; nothing follows.
+    Failed(Error),
+}
+
+/// Tokens of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub num_prompt: u32,
+    /// Those of them that were found in the cache.
+    pub num_cached: u32,
+    /// Tokens generated.
+    pub num_generated: u32,
+}
+
+/// Times of a request, one after the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Timings {
+    /// From its submission to its first step.
+    pub queue_us: u64,
+    /// From its first step to its first token.
+    pub prompt_us: u64,
+    /// From its first token to its end.
+    pub generation_us: u64,
+}
+
+/// The client's end: an iterator over events that ends with the answer. Dropping it cancels the request.
+pub struct EventStream {
+    events: Receiver<Event>,
+    cancelled: Arc<AtomicBool>,
+}
+
+/// The engine's end.
+pub(crate) struct EventSink {
+    events: Sender<Event>,
+    cancelled: Arc<AtomicBool>,
+}
+
+/// Both ends.
+pub(crate) fn event_stream() -> (EventSink, EventStream) {
+    let (sender, receiver) = channel();
+    let cancelled = Arc::new(AtomicBool::new(false));
+    (EventSink { events: sender, cancelled: cancelled.clone() }, EventStream { events: receiver, cancelled })
+}
+
+impl EventStream {
+    /// The next event if there is one already. [`Iterator::next`] waits for it, so it must be called on
+    /// another thread than the engine's.
+    pub fn try_next(&mut self) -> Option<Event> {
+        match self.events.try_recv() {
+            Ok(event) => Some(event),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
+        }
+    }
+
+    /// Asks the engine to end the answer before its next step.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Iterator for EventStream {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        self.events.recv().ok()
+    }
+}
+
+impl Drop for EventStream {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
+impl EventSink {
+    /// Sends an event; a client that is gone has cancelled.
+    pub(crate) fn send(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}
