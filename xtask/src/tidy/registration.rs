@@ -39,6 +39,9 @@ const REGISTRIES: &[Registry] = &[
 
 const ARCHS: &str = "crates/model/src/archs/";
 
+/// The description language itself, which holds the base that all others start from.
+const ARCH_LANGUAGE: &str = "crates/model/src/arch.rs";
+
 /// Crates that must not know any architecture by name.
 const NAMELESS: &[&str] = &["model", "engine", "kernels"];
 
@@ -85,7 +88,8 @@ fn camel_case(name: &str) -> String {
 pub fn architecture_names(tree: &Tree, findings: &mut Vec<Finding>) {
     let names = architectures(tree);
     let nameless = |file: &&Source| {
-        NAMELESS.contains(&file.package()) && !file.path.starts_with(ARCHS) && file.path.contains("/src/")
+        let speaks_of_them = file.path.starts_with(ARCHS) || file.path == ARCH_LANGUAGE;
+        NAMELESS.contains(&file.package()) && !speaks_of_them && file.path.contains("/src/")
     };
     for file in tree.rust().filter(nameless) {
         for (line, string) in file.strings.iter().filter(|(line, _)| !file.in_tests(*line)) {
@@ -101,19 +105,9 @@ pub fn architecture_names(tree: &Tree, findings: &mut Vec<Finding>) {
     }
 }
 
-/// The names that the architecture files declare: the string after each `name:`.
+/// The names of the architectures: those of the registered files.
 fn architectures(tree: &Tree) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for file in tree.rust().filter(|file| file.path.starts_with(ARCHS)) {
-        let code: Vec<&str> = file.code.lines().collect();
-        for (line, string) in &file.strings {
-            let declares = code.get(line - 1).is_some_and(|code| code.trim_start().starts_with("name:"));
-            if declares && !file.in_tests(*line) {
-                names.insert(string.clone());
-            }
-        }
-    }
-    names
+    REGISTRIES.iter().filter(|registry| registry.folder == ARCHS).flat_map(|archs| entries(tree, archs)).collect()
 }
 
 #[cfg(test)]
@@ -121,7 +115,7 @@ mod tests {
     use super::super::tests::findings;
 
     const QWEN3: (&str, &str) =
-        ("crates/model/src/archs/qwen3.rs", "//! Q\npub const QWEN3: Arch = Arch {\n    name: \"qwen3\",\n};\n");
+        ("crates/model/src/archs/qwen3.rs", "//! Q\npub const QWEN3: Arch = Arch { name: \"qwen3\" };\n");
 
     #[test]
     fn an_architecture_missing_from_its_list_is_caught() {

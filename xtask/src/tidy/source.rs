@@ -92,10 +92,10 @@ impl Source {
         }
     }
 
-    /// Whether the whole file is tests or benches.
+    /// Whether the whole file is tests, benches or examples: run by hand or by the test runner, never by a user.
     pub fn is_test(&self) -> bool {
         let (folders, name) = self.path.rsplit_once('/').unwrap_or(("", &self.path));
-        let test_folder = |part| matches!(part, "tests" | "benches" | "fuzz");
+        let test_folder = |part| matches!(part, "tests" | "benches" | "examples" | "fuzz");
         folders.split('/').any(test_folder) || name == "tests.rs" || name.ends_with("_tests.rs")
     }
 
