@@ -143,8 +143,8 @@ impl Candidates {
 
     /// Σ −p ln p, as of the last `weigh`.
     pub(super) fn entropy(&self) -> f64 {
-        let terms = self.weights[..self.len].iter().filter(|&&weight| mass(weight) > 0);
-        terms.map(|&weight| self.share(mass(weight))).map(|p| -p * p.ln()).sum()
+        let weights = self.weights[..self.len].iter().map(|&weight| f64::from(weight)).filter(|&weight| weight > 0.0);
+        weights.map(|weight| weight * f64::from(UNIT) / self.total as f64).map(|p| -p * p.ln()).sum()
     }
 
     /// Applies a function of (logit, probability) to every logit.
