@@ -49,14 +49,16 @@ impl Reference {
             [owner, name] if plain(owner) && plain(name) && file_is_plain => {
                 Ok(Self { repository: repository.into(), wanted })
             }
-            _ => bail!("{text:?} does not name a model on the hub; say owner/repo, owner/repo:QUANT or owner/repo:file.gguf"),
+            _ => bail!(
+                "{text:?} does not name a model on the hub; say owner/repo, owner/repo:QUANT or owner/repo:file.gguf"
+            ),
         }
     }
 
     /// The file, if it is in the cache.
     pub(super) fn existing(&self, models: &Path) -> Option<PathBuf> {
         let directory = self.directory(models);
-        let files = gguf_files(&directory);
+        let files = files_below(&directory, "gguf");
         Some(directory.join(self.choose(&files)?))
     }
 
@@ -65,13 +67,19 @@ impl Reference {
         let partial = Partial::open(models, &format!("hf-{}", self.repository.replace('/', "--")))?;
         let result = self.fetch_into(&partial, models, endpoint, token);
         match &result {
-            Err(error) if error.downcast_ref::<FullDisk>().is_none() => {}
-            _ => partial.remove(),
+            Ok(_) => partial.remove(),
+            Err(error) => partial.leave(error, !files_below(partial.directory(), "part").is_empty()),
         }
         result
     }
 
-    fn fetch_into(&self, partial: &Partial, models: &Path, endpoint: Option<&str>, token: Option<&str>) -> Result<PathBuf> {
+    fn fetch_into(
+        &self,
+        partial: &Partial,
+        models: &Path,
+        endpoint: Option<&str>,
+        token: Option<&str>,
+    ) -> Result<PathBuf> {
         let mut builder = ApiBuilder::from_cache(Cache::new(partial.directory().to_path_buf()))
             .with_token(token.map(str::to_string))
             .with_retries(2);
@@ -80,10 +88,15 @@ impl Reference {
         }
         let named = |error: ApiError| self.name_error(error, partial.directory());
         let repository = builder.build().map_err(named)?.model(self.repository.clone());
-        let files: Vec<String> = repository.info().map_err(named)?.siblings.into_iter().map(|file| file.rfilename).collect();
+        let files: Vec<String> =
+            repository.info().map_err(named)?.siblings.into_iter().map(|file| file.rfilename).collect();
         let Some(first) = self.choose(&files) else {
             let known: Vec<&str> = files.iter().map(String::as_str).filter(|file| is_model(file)).collect();
-            bail!("{} has no such GGUF file; it has {}", self.repository, if known.is_empty() { "none".into() } else { known.join(", ") });
+            bail!(
+                "{} has no such GGUF file; it has {}",
+                self.repository,
+                if known.is_empty() { "none".into() } else { known.join(", ") }
+            );
         };
         let directory = self.directory(models);
         // The first file of a split model stands for the whole, so it comes last.
@@ -141,7 +154,9 @@ impl Reference {
         }
         match text.split_once("http status: ").map(|(_, status)| status.trim()) {
             Some("404") => anyhow!("the hub has no {self}"),
-            Some("401" | "403") => anyhow!("the hub wants an access token for {} (--hf-token), or it does not exist", self.repository),
+            Some("401" | "403") => {
+                anyhow!("the hub wants an access token for {} (--hf-token), or it does not exist", self.repository)
+            }
             Some(status) => anyhow!("the hub answered with status {status}"),
             None if text.contains("Lock acquisition") || text.contains("Header") => anyhow!(text),
             None => anyhow!("no network: the hub cannot be reached ({text})"),
@@ -161,14 +176,15 @@ impl fmt::Display for Reference {
 /// The models from the hub that are in the cache, by path.
 pub(super) fn cached(models: &Path) -> Vec<Entry> {
     let root = models.join("hf");
-    let mut entries: Vec<Entry> = gguf_files(&root)
+    let mut entries: Vec<Entry> = files_below(&root, "gguf")
         .into_iter()
         .filter(|file| is_model(file))
         .filter_map(|file| {
             let (owner, rest) = file.split_once('/')?;
             let (repository, rest) = rest.split_once('/')?;
             let path = root.join(&file);
-            let length = |shard: &String| root.join(owner).join(repository).join(shard).metadata().map_or(0, |data| data.len());
+            let length =
+                |shard: &String| root.join(owner).join(repository).join(shard).metadata().map_or(0, |data| data.len());
             let bytes = shards(rest).iter().map(length).sum();
             Some(Entry {
                 name: format!("hf:{owner}/{repository}:{rest}"),
@@ -187,7 +203,9 @@ pub(super) fn cached(models: &Path) -> Vec<Entry> {
 fn is_model(file: &str) -> bool {
     let name = file.rsplit('/').next().unwrap_or(file);
     let helpers = ["mmproj", "imatrix", "mtp-", "eagle3-", "dflash-", "dspark-"];
-    name.ends_with(".gguf") && !helpers.iter().any(|word| name.contains(word)) && split(name).is_none_or(|(_, index, _)| index == 1)
+    name.ends_with(".gguf")
+        && !helpers.iter().any(|word| name.contains(word))
+        && split(name).is_none_or(|(_, index, _)| index == 1)
 }
 
 /// `NAME-00002-of-00005.gguf` as (`NAME`, 2, 5).
@@ -206,8 +224,8 @@ fn shards(first: &str) -> Vec<String> {
     }
 }
 
-/// Paths of the GGUF files below a directory, relative to it, sorted.
-fn gguf_files(root: &Path) -> Vec<String> {
+/// Paths of the files with this extension below a directory, relative to it, sorted.
+fn files_below(root: &Path, extension: &str) -> Vec<String> {
     let mut files = Vec::new();
     let mut directories = vec![PathBuf::new()];
     while let Some(directory) = directories.pop() {
@@ -216,7 +234,9 @@ fn gguf_files(root: &Path) -> Vec<String> {
             let path = directory.join(entry.file_name());
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => directories.push(path),
-                _ if path.extension().is_some_and(|end| end == "gguf") => files.extend(path.to_str().map(str::to_string)),
+                _ if path.extension().is_some_and(|end| end == extension) => {
+                    files.extend(path.to_str().map(str::to_string))
+                }
                 _ => {}
             }
         }

