@@ -15,12 +15,12 @@ pub fn run(root: &Path) -> Result<()> {
     tests(root)
 }
 
-/// All tests. nextest runs each in a process of its own and ends with a summary of the counts; without it cargo's own
-/// runner prints one such line per package.
+/// All tests. nextest runs each in a process of its own and ends with a summary of the counts, but leaves out the
+/// examples in documentation; without it cargo's own runner runs both and prints the counts of each package.
 fn tests(root: &Path) -> Result<()> {
     if process::succeeds(process::cargo().args(["nextest", "--version"])) {
-        let nextest = ["nextest", "run", "--workspace"];
-        process::run(process::cargo().args(nextest).current_dir(root))
+        process::run(process::cargo().args(["test", "--workspace", "--doc", "--quiet"]).current_dir(root))?;
+        process::run(process::cargo().args(["nextest", "run", "--workspace"]).current_dir(root))
     } else {
         println!("cargo-nextest is not installed; using `cargo test`");
         process::run(process::cargo().args(["test", "--workspace", "--no-fail-fast"]).current_dir(root))

@@ -116,6 +116,12 @@ pub fn list() -> Result<()> {
     Ok(())
 }
 
+/// The rules as a page of docs/generated.
+pub fn markdown() -> String {
+    let rows: Vec<String> = RULES.iter().map(|rule| format!("| `{}` | {} |", rule.id, rule.says)).collect();
+    format!("# House rules\n\nWhat `cargo xtask tidy` checks.\n\n| rule | says |\n|---|---|\n{}\n", rows.join("\n"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
