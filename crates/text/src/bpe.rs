@@ -3,9 +3,9 @@
 //! Called by [`crate::Tokenizer`].
 
 mod merges;
-mod word;
 
 use crate::Error;
+use crate::chain::{Chain, NONE};
 use crate::pretokenizer::{PreRow, PreTokenizer, Spelling};
 use crate::unicode;
 use crate::vocab::Vocab;
@@ -13,10 +13,6 @@ use gguf::Metadata;
 use merges::Merges;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
-use word::Scratch;
-
-/// A text piece without a token and without merges.
-const NO_SYMBOL: u32 = u32::MAX;
 
 /// What is known of a token's own bytes as a word; learnt while encoding.
 const UNSEEN: u8 = 0;
@@ -50,8 +46,8 @@ impl Bpe {
         };
         let byte_level = vocab.is_byte_level();
         let symbol = |byte: u8| match byte_level || byte < 128 {
-            true => merges.symbol(vocab, &[byte]).unwrap_or(NO_SYMBOL),
-            false => NO_SYMBOL,
+            true => merges.symbol(vocab, &[byte]).unwrap_or(NONE),
+            false => NONE,
         };
         let fallback = |byte: u8| match byte_level {
             true => vocab.word(&[byte]).filter(|_| byte.is_ascii_graphic()),
@@ -78,9 +74,9 @@ impl Bpe {
             false => Cow::Borrowed(text),
         };
         let text = unicode::well_formed(&text);
-        let mut scratch = Scratch::default();
+        let mut chain = Chain::default();
         let mut encode = |text: &[u8]| {
-            self.pre_tokenizer.split(text, &mut |word| self.encode_word(vocab, word, &mut scratch, out));
+            self.pre_tokenizer.split(text, &mut |word| self.encode_word(vocab, word, &mut chain, out));
         };
         match self.drops_space {
             false => encode(&text),
@@ -88,10 +84,10 @@ impl Bpe {
         }
     }
 
-    fn encode_word(&self, vocab: &Vocab, word: &[u8], scratch: &mut Scratch, out: &mut Vec<u32>) {
+    fn encode_word(&self, vocab: &Vocab, word: &[u8], chain: &mut Chain, out: &mut Vec<u32>) {
         let token = vocab.word(word);
         let Some(token) = token else {
-            return self.merge_word(vocab, word, scratch, out);
+            return self.merge_word(vocab, word, chain, out);
         };
         let newlines = self.row.spelling == Spelling::Utf8SpacesNewlines;
         let taken_whole = self.row.ignore_merges || newlines && word.iter().all(|&byte| byte == b'\n');
@@ -100,38 +96,36 @@ impl Bpe {
             return out.push(token);
         }
         let start = out.len();
-        self.merge_word(vocab, word, scratch, out);
+        self.merge_word(vocab, word, chain, out);
         if whole.load(Relaxed) == UNSEEN {
             whole.store(if out[start..] == [token] { WHOLE } else { SPLIT }, Relaxed);
         }
     }
 
-    fn merge_word(&self, vocab: &Vocab, word: &[u8], scratch: &mut Scratch, out: &mut Vec<u32>) {
-        scratch.clear();
+    fn merge_word(&self, vocab: &Vocab, word: &[u8], chain: &mut Chain, out: &mut Vec<u32>) {
+        chain.clear();
         if vocab.is_byte_level() {
-            word.iter().for_each(|&byte| scratch.push(self.byte_symbols[usize::from(byte)], 1));
+            word.iter().for_each(|&byte| chain.push(self.byte_symbols[usize::from(byte)], 1));
         } else {
             let mut at = 0;
             while at < word.len() {
                 let end = (at + unicode::len_from_lead(word[at])).min(word.len());
                 let symbol = match end - at {
                     1 => self.byte_symbols[usize::from(word[at])],
-                    _ => self.merges.symbol(vocab, &word[at..end]).unwrap_or(NO_SYMBOL),
+                    _ => self.merges.symbol(vocab, &word[at..end]).unwrap_or(NONE),
                 };
-                scratch.push(symbol, end - at);
+                chain.push(symbol, end - at);
                 at = end;
             }
         }
-        scratch.merge(&self.merges);
-        let mut at = 0;
-        for (symbol, len) in scratch.symbols() {
-            if (symbol as usize) < vocab.len() {
-                out.push(symbol);
+        chain.join(|left, right| self.merges.get(left.symbol, right.symbol));
+        for node in chain.live() {
+            if (node.symbol as usize) < vocab.len() {
+                out.push(node.symbol);
             } else {
-                let bytes = &word[at..at + len];
+                let bytes = &word[node.start as usize..(node.start + node.len) as usize];
                 out.extend(bytes.iter().filter_map(|&byte| self.fallback[usize::from(byte)]));
             }
-            at += len;
         }
     }
 }

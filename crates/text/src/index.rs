@@ -8,7 +8,8 @@ use std::hash::BuildHasher;
 #[derive(Debug, Default)]
 pub(crate) struct Texts {
     bytes: Vec<u8>,
-    ends: Vec<usize>,
+    /// Where each ends in `bytes`; the vocabulary's loader refuses more than 4 GiB.
+    ends: Vec<u32>,
 }
 
 impl Texts {
@@ -22,7 +23,7 @@ impl Texts {
 
     pub(crate) fn push(&mut self, text: &[u8]) {
         self.bytes.extend_from_slice(text);
-        self.ends.push(self.bytes.len());
+        self.ends.push(self.bytes.len() as u32);
     }
 
     #[inline]
@@ -30,11 +31,11 @@ impl Texts {
         let id = id as usize;
         let end = *self.ends.get(id)?;
         let start = if id == 0 { 0 } else { self.ends[id - 1] };
-        self.bytes.get(start..end)
+        self.bytes.get(start as usize..end as usize)
     }
 }
 
-/// From a byte string to its number: open addressing, at most half full.
+/// From a byte string to its number: open addressing, at most two thirds full.
 ///
 /// The hash is keyed afresh in every process, so that no file can be made to collide.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ pub(crate) struct Index {
 
 impl Index {
     pub(crate) fn with_capacity(count: usize) -> Self {
-        let slots = vec![(0, 0); (count * 2).next_power_of_two().max(16)];
+        let slots = vec![(0, 0); (count + count / 2).next_power_of_two().max(16)];
         Index { slots, key: random_key() }
     }
 

@@ -11,11 +11,12 @@
 //! | [`detokenizer`] | whole characters out of a stream of tokens |
 //! | [`template`] | chat templates: a conversation to a prompt |
 //! | [`stop`] | stop strings that may lie across pieces |
-//! | `special`, `pretokenizer`, `bpe`, `spm` | the steps of `encode`, in this order |
+//! | `special`, `pretokenizer`, `bpe` or `spm`, `chain` | the steps of `encode`, in this order |
 #![forbid(unsafe_code)]
 
 mod alphabet;
 mod bpe;
+mod chain;
 mod clean;
 pub mod detokenizer;
 mod error;

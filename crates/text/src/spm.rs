@@ -2,10 +2,9 @@
 //! no two neighbours make a token; what has no token is spelled in byte tokens. Called by
 //! [`crate::Tokenizer`].
 
+use crate::chain::{Chain, NONE, Pair};
 use crate::unicode::len_from_lead;
 use crate::vocab::Vocab;
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// `▁`, which stands for a space in the spelling of tokens.
@@ -14,9 +13,6 @@ pub(crate) const SPACE: &[u8] = "▁".as_bytes();
 const UNSEEN: u8 = 0;
 const WHOLE: u8 = 1;
 const SPLIT: u8 = 2;
-
-/// No neighbour.
-const NONE: u32 = u32::MAX;
 
 /// The encoder of one vocabulary.
 pub(crate) struct Spm {
@@ -30,50 +26,6 @@ pub(crate) struct Spm {
     before_space: [bool; 256],
     /// Whether the spelling of a token, met as a word, is joined to that token.
     whole: Vec<AtomicU8>,
-}
-
-/// A stretch of the text; dead when its length is 0.
-#[derive(Clone, Copy)]
-struct Node {
-    start: u32,
-    len: u32,
-    previous: u32,
-    next: u32,
-}
-
-/// Two neighbours that make a token: the best score first, then the leftmost.
-struct Candidate {
-    score: f32,
-    left: u32,
-    /// Length of both together when the candidate was entered.
-    len: u32,
-}
-
-impl Ord for Candidate {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.score.total_cmp(&other.score).then(other.left.cmp(&self.left)).then(self.len.cmp(&other.len))
-    }
-}
-
-impl PartialOrd for Candidate {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Candidate {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Candidate {}
-
-/// Working memory for one word after another.
-#[derive(Default)]
-struct Scratch {
-    nodes: Vec<Node>,
-    heap: BinaryHeap<Candidate>,
 }
 
 impl Spm {
@@ -108,16 +60,16 @@ impl Spm {
     /// Appends the tokens of `text`, in which no special token is looked for.
     pub(crate) fn encode(&self, vocab: &Vocab, text: &[u8], out: &mut Vec<u32>) {
         let text = escape_spaces(text);
-        let mut scratch = Scratch::default();
+        let mut chain = Chain::default();
         let mut start = 0;
         for at in memchr::memmem::find_iter(&text, SPACE).filter(|&at| at > 0) {
             let cuts = !self.before_space[usize::from(text[at - 1])] && !text[..at].ends_with(SPACE);
             if cuts && self.is_boundary(&text[start..at]) {
-                self.encode_word(vocab, &text[start..at], &mut scratch, out);
+                self.encode_word(vocab, &text[start..at], &mut chain, out);
                 start = at;
             }
         }
-        self.encode_word(vocab, &text[start..], &mut scratch, out);
+        self.encode_word(vocab, &text[start..], &mut chain, out);
     }
 
     /// Whether the characters of `word`, as their first bytes tell their lengths, end with it. In
@@ -130,70 +82,53 @@ impl Spm {
         at == word.len()
     }
 
-    fn encode_word(&self, vocab: &Vocab, word: &[u8], scratch: &mut Scratch, out: &mut Vec<u32>) {
+    fn encode_word(&self, vocab: &Vocab, word: &[u8], chain: &mut Chain, out: &mut Vec<u32>) {
         let token = if word.len() <= self.longest { vocab.word(word) } else { None };
         let Some(token) = token else {
-            return self.join_word(vocab, word, scratch, out);
+            return self.join_word(vocab, word, chain, out);
         };
         let whole = &self.whole[token as usize];
         if whole.load(Relaxed) == WHOLE {
             return out.push(token);
         }
         let start = out.len();
-        self.join_word(vocab, word, scratch, out);
+        self.join_word(vocab, word, chain, out);
         if whole.load(Relaxed) == UNSEEN {
             whole.store(if out[start..] == [token] { WHOLE } else { SPLIT }, Relaxed);
         }
     }
 
-    fn join_word(&self, vocab: &Vocab, word: &[u8], scratch: &mut Scratch, out: &mut Vec<u32>) {
-        let Scratch { nodes, heap } = scratch;
-        nodes.clear();
-        heap.clear();
+    fn join_word(&self, vocab: &Vocab, word: &[u8], chain: &mut Chain, out: &mut Vec<u32>) {
+        chain.clear();
         let mut at = 0;
         while at < word.len() {
             let len = len_from_lead(word[at]).min(word.len() - at);
-            let index = nodes.len() as u32;
-            let next = if at + len == word.len() { NONE } else { index + 1 };
-            nodes.push(Node { start: at as u32, len: len as u32, previous: index.wrapping_sub(1), next });
+            chain.push(NONE, len);
             at += len;
         }
-        let candidate = |nodes: &[Node], left: u32| {
-            let node = nodes[left as usize];
-            let len = node.len + nodes.get(node.next as usize)?.len;
-            if len as usize > self.longest {
-                return None;
-            }
-            let token = vocab.word(&word[node.start as usize..(node.start + len) as usize])?;
-            // Adding 0 makes -0 and 0 the same score.
-            Some(Candidate { score: vocab.score(token) + 0.0, left, len })
-        };
-        heap.extend((0..nodes.len() as u32).filter_map(|left| candidate(nodes, left)));
-        while let Some(Candidate { left, len, .. }) = heap.pop() {
-            let node = nodes[left as usize];
-            let Some(&right) = nodes.get(node.next as usize) else { continue };
-            // Either side may have been joined otherwise since the candidate was entered.
-            if node.len == 0 || node.len + right.len != len {
-                continue;
-            }
-            nodes[node.next as usize].len = 0;
-            nodes[left as usize] = Node { len, next: right.next, ..node };
-            if let Some(after) = nodes.get_mut(right.next as usize) {
-                after.previous = left;
-            }
-            if node.previous != NONE {
-                heap.extend(candidate(nodes, node.previous));
-            }
-            heap.extend(candidate(nodes, left));
-        }
-        for node in nodes.iter().filter(|node| node.len > 0) {
-            let text = &word[node.start as usize..(node.start + node.len) as usize];
-            match vocab.word(text) {
+        let text = |start: u32, len: u32| &word[start as usize..(start + len) as usize];
+        chain.join(|left, right| {
+            let len = left.len + right.len;
+            let token = if len as usize > self.longest { None } else { vocab.word(text(left.start, len)) };
+            token.map_or(Pair::NONE, |token| Pair { key: best_first(vocab.score(token)), symbol: token })
+        });
+        for node in chain.live() {
+            let text = text(node.start, node.len);
+            match if node.symbol == NONE { vocab.word(text) } else { Some(node.symbol) } {
                 Some(token) => out.push(token),
                 None => out.extend(text.iter().filter_map(|&byte| self.bytes[usize::from(byte)])),
             }
         }
     }
+}
+
+/// A key that orders scores from the highest to the lowest.
+fn best_first(score: f32) -> u32 {
+    // Adding 0 makes -0 and 0 the same score. The bits of floats ascend with positive numbers and
+    // descend with negative ones.
+    let bits = (score + 0.0).to_bits();
+    let ascending = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };
+    (!ascending).min(NONE - 1)
 }
 
 /// `text` with `▁` for every space.

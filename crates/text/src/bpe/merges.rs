@@ -1,25 +1,16 @@
 //! The merges of a vocabulary, by the two symbols they join.
 
 use crate::alphabet;
+use crate::chain::{NONE, Pair};
 use crate::index::{Index, Texts, fold, random_key};
 use crate::vocab::Vocab;
 use gguf::StringArray;
-use std::borrow::Cow;
-
-/// What joining two neighbours gives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Merge {
-    /// Its place in the file's list: lower goes first.
-    pub(super) rank: u32,
-    /// The joined symbol.
-    pub(super) symbol: u32,
-}
 
 /// All merges. A *symbol* is a token, or a string that only merges mention; those are numbered
 /// from the number of tokens up.
 #[derive(Debug)]
 pub(super) struct Merges {
-    /// Open addressing, at most half full: (left, right, rank, joined); a rank of `u32::MAX` is a
+    /// Open addressing, at most two thirds full: (left, right, rank, joined); a rank of [`NONE`] is a
     /// free slot.
     slots: Vec<(u32, u32, u32, u32)>,
     key: u64,
@@ -28,7 +19,7 @@ pub(super) struct Merges {
 
 impl Default for Merges {
     fn default() -> Self {
-        Merges { slots: vec![(0, 0, u32::MAX, 0); 1], key: 0, extra: Extra::default() }
+        Merges { slots: vec![(0, 0, NONE, 0); 1], key: 0, extra: Extra::default() }
     }
 }
 
@@ -47,26 +38,23 @@ impl Default for Extra {
 
 impl Merges {
     pub(super) fn new(vocab: &Vocab, list: &StringArray) -> Self {
-        let num_slots = (list.len() * 2).next_power_of_two().max(2);
-        let mut merges =
-            Merges { slots: vec![(0, 0, u32::MAX, 0); num_slots], key: random_key(), extra: Extra::default() };
+        let num_slots = (list.len() + list.len() / 2).next_power_of_two().max(2);
+        let mut merges = Merges { slots: vec![(0, 0, NONE, 0); num_slots], key: random_key(), extra: Extra::default() };
         // Vocabularies list the results of merges in the order of the merges, so that the token
         // after the last result is the likely next one: comparing saves most look-ups.
         let mut likely = 0;
         let mut joined = Vec::new();
-        for (rank, line) in (0u32..u32::MAX).zip(list.iter()) {
-            let Some((left, right)) = halves(vocab, line) else { continue };
+        for (rank, line) in (0u32..NONE).zip(list.iter()) {
             joined.clear();
-            joined.extend_from_slice(&left);
-            joined.extend_from_slice(&right);
-            let left = merges.intern(vocab, &left);
-            let right = merges.intern(vocab, &right);
+            let Some(middle) = join_halves(vocab, line, &mut joined) else { continue };
+            let left = merges.intern(vocab, &joined[..middle]);
+            let right = merges.intern(vocab, &joined[middle..]);
             let symbol = match vocab.words().get(likely) == Some(&joined[..]) {
                 true => likely,
                 false => merges.intern(vocab, &joined),
             };
             likely = symbol.wrapping_add(1);
-            merges.insert(left, right, Merge { rank, symbol });
+            merges.insert(left, right, Pair { key: rank, symbol });
         }
         merges
     }
@@ -79,32 +67,32 @@ impl Merges {
 
     /// What `left` followed by `right` gives.
     #[inline]
-    pub(super) fn get(&self, left: u32, right: u32) -> Option<Merge> {
+    pub(super) fn get(&self, left: u32, right: u32) -> Pair {
         let mask = self.slots.len() - 1;
         let mut slot = self.hash(left, right) & mask;
         loop {
             let (slot_left, slot_right, rank, symbol) = self.slots[slot];
-            if rank == u32::MAX {
-                return None;
+            if rank == NONE {
+                return Pair::NONE;
             }
             if (slot_left, slot_right) == (left, right) {
-                return Some(Merge { rank, symbol });
+                return Pair { key: rank, symbol };
             }
             slot = (slot + 1) & mask;
         }
     }
 
     /// Enters a merge; of two for the same pair the first stays.
-    fn insert(&mut self, left: u32, right: u32, merge: Merge) {
+    fn insert(&mut self, left: u32, right: u32, merge: Pair) {
         let mask = self.slots.len() - 1;
         let mut slot = self.hash(left, right) & mask;
-        while self.slots[slot].2 != u32::MAX {
+        while self.slots[slot].2 != NONE {
             if (self.slots[slot].0, self.slots[slot].1) == (left, right) {
                 return;
             }
             slot = (slot + 1) & mask;
         }
-        self.slots[slot] = (left, right, merge.rank, merge.symbol);
+        self.slots[slot] = (left, right, merge.key, merge.symbol);
     }
 
     #[inline]
@@ -136,20 +124,21 @@ impl Extra {
     }
 }
 
-/// The two sides of a line of the list, as bytes; `None` for a line no text can match.
-fn halves<'l>(vocab: &Vocab, line: &'l [u8]) -> Option<(Cow<'l, [u8]>, Cow<'l, [u8]>)> {
+/// Appends both sides of a line of the list as bytes and says where the second begins; `None` for
+/// a line no text can match.
+fn join_halves(vocab: &Vocab, line: &[u8], joined: &mut Vec<u8>) -> Option<usize> {
     // A side may itself be a space, but no side is empty.
-    let space = 1 + line.get(1..)?.iter().position(|&byte| byte == b' ')?;
+    let space = 1 + memchr::memchr(b' ', line.get(1..)?)?;
     let (left, right) = (&line[..space], &line[space + 1..]);
     if right.is_empty() {
         return None;
     }
-    if !vocab.is_byte_level() {
-        return Some((Cow::Borrowed(left), Cow::Borrowed(right)));
+    if vocab.is_byte_level() {
+        let middle = alphabet::decode(left, joined).then_some(joined.len())?;
+        alphabet::decode(right, joined).then_some(middle)
+    } else {
+        joined.extend_from_slice(left);
+        joined.extend_from_slice(right);
+        Some(left.len())
     }
-    let decode = |side: &[u8]| {
-        let mut bytes = Vec::with_capacity(side.len());
-        alphabet::decode(side, &mut bytes).then_some(Cow::Owned(bytes))
-    };
-    Some((decode(left)?, decode(right)?))
 }
