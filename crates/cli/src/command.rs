@@ -137,6 +137,7 @@ impl Commands {
     pub const INSPECT: Commands = Commands(Command::Inspect.bit());
     pub const EXPLAIN: Commands = Commands(Command::Explain.bit());
     pub const DEVICES: Commands = Commands(Command::Devices.bit());
+    pub const MODELS: Commands = Commands(Command::Models.bit());
     /// Commands that take a model.
     pub const WITH_MODEL: Commands = Commands(!(Command::Devices.bit() | Command::Models.bit()));
     /// Commands that build a plan for a model.

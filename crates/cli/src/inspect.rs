@@ -32,7 +32,7 @@ fn text_report(mut out: impl Write, file: &ModelFile, memory: &memory::Estimate,
     writeln!(out, "format    GGUF v{}, {}", gguf.version, units::bytes(file.bytes))?;
     let text = |key: &str| units::shown(gguf.metadata.opt_str(key).ok().flatten().unwrap_or("unknown"), 60);
     writeln!(out, "model     {}, architecture {}", text("general.name"), text("general.architecture"))?;
-    writeln!(out, "weights   {} parameters: {}", units::parameters(memory.parameters), types(gguf))?;
+    writeln!(out, "weights   {} parameters: {}", units::parameters(file.num_parameters()), types(gguf))?;
 
     writeln!(out, "\nmetadata  {} keys", gguf.metadata.len())?;
     let width = gguf.metadata.iter().map(|(key, _)| key.len()).max().unwrap_or(0).min(48);
@@ -79,7 +79,7 @@ fn json_report(mut out: impl Write, file: &ModelFile, memory: &memory::Estimate,
         "files": file.paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
         "bytes": file.bytes,
         "version": file.gguf.version,
-        "num_parameters": memory.parameters,
+        "num_parameters": file.num_parameters(),
         "metadata": metadata,
         "tensors": tensors,
         "memory": {

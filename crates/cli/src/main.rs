@@ -1,15 +1,25 @@
 //! The `chaski` program: reads the command line, does the command, reports a failure in one line.
 //! Exit codes: 0 done, 1 failed, 2 called wrongly, 141 when the reader of standard output went away.
 
+mod bench;
 mod command;
 mod devices;
+mod explain;
 mod flags;
+mod hub;
 mod inspect;
+mod log;
 mod memory;
 mod model_file;
+mod models;
+mod open;
+mod perplexity;
 mod prompt_text;
+mod pull;
+mod run;
 mod settings;
 mod source;
+mod stepper;
 mod tokenize;
 mod units;
 
@@ -54,10 +64,15 @@ fn perform(action: Action, settings: &Settings) -> anyhow::Result<()> {
 
 fn run_command(command: Command, settings: &Settings) -> anyhow::Result<()> {
     match command {
-        Command::Devices => devices::run(settings),
-        Command::Inspect => inspect::run(settings),
+        Command::Run => run::run(settings),
+        Command::Bench => bench::run(settings),
+        Command::Perplexity => perplexity::run(settings),
         Command::Tokenize => tokenize::run(settings),
-        _ => anyhow::bail!("not wired"),
+        Command::Inspect => inspect::run(settings),
+        Command::Explain => explain::run(settings),
+        Command::Devices => devices::run(settings),
+        Command::Pull => pull::run(settings),
+        Command::Models => models::run(settings),
     }
 }
 
@@ -77,15 +92,21 @@ fn print(text: &str) -> anyhow::Result<()> {
 }
 
 fn finish(result: anyhow::Result<()>) -> ExitCode {
-    let Err(problem) = result else { return ExitCode::SUCCESS };
-    let broken_pipe = problem.chain().any(|cause| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
-    });
-    if broken_pipe {
-        return ExitCode::from(BROKEN_PIPE);
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) if is_broken_pipe(&problem) => ExitCode::from(BROKEN_PIPE),
+        Err(problem) => {
+            eprintln!("error: {}", one_line(&format!("{problem:#}")));
+            ExitCode::FAILURE
+        }
     }
-    eprintln!("error: {}", one_line(&format!("{problem:#}")));
-    ExitCode::FAILURE
+}
+
+/// Whether the reader of standard output went away: no reason to complain.
+fn is_broken_pipe(problem: &anyhow::Error) -> bool {
+    problem.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    })
 }
 
 /// Messages of libraries may span lines; ours does not.

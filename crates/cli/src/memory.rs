@@ -6,7 +6,6 @@ use crate::settings::Load;
 
 /// The estimate, with what it was made for.
 pub struct Estimate {
-    pub parameters: u64,
     /// Bytes of all tensors.
     pub weights: u64,
     /// Tokens the cache has room for.
@@ -22,7 +21,6 @@ pub fn estimate(gguf: &Gguf, load: &Load) -> anyhow::Result<Estimate> {
     let trained = Keys::new(&gguf.metadata)?.int("context_length")?.unwrap_or(0);
     let context = if load.context == 0 { trained } else { load.context.into() };
     Ok(Estimate {
-        parameters: gguf.tensors.iter().map(|tensor| tensor.elements()).fold(0, u64::saturating_add),
         weights: gguf.tensors.iter().map(|tensor| tensor.bytes as u64).sum(),
         context,
         kv: kv_bytes(&gguf.metadata, load, context)?,

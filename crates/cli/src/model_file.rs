@@ -7,6 +7,8 @@ use anyhow::Context;
 use device::Mapping;
 use gguf::Gguf;
 
+use crate::units;
+
 /// A GGUF file, or all files of a split set.
 pub struct ModelFile {
     pub paths: Vec<PathBuf>,
@@ -23,6 +25,32 @@ impl ModelFile {
         let files: Vec<&[u8]> = maps.iter().map(|map| &map[..]).collect();
         let gguf = Gguf::parse_split(&files).with_context(|| path.display().to_string())?;
         Ok(ModelFile { paths, gguf, bytes: files.iter().map(|file| file.len() as u64).sum() })
+    }
+}
+
+impl ModelFile {
+    /// Elements of all tensors.
+    pub fn num_parameters(&self) -> u64 {
+        self.gguf.tensors.iter().map(|tensor| tensor.elements()).fold(0, u64::saturating_add)
+    }
+
+    /// Architecture, size and main type, as in `llama 134.52M Q4_1`.
+    pub fn summary(&self) -> String {
+        let architecture = self.gguf.metadata.opt_str("general.architecture").ok().flatten().unwrap_or("unknown");
+        let size = units::parameters(self.num_parameters()).replace(' ', "");
+        format!("{} {size} {}", units::shown(architecture, 40), self.main_type())
+    }
+
+    /// The type that most weights are of, by elements.
+    fn main_type(&self) -> &'static str {
+        let mut sums: Vec<(&str, u64)> = Vec::new();
+        for tensor in &self.gguf.tensors {
+            match sums.iter_mut().find(|(name, _)| *name == tensor.dtype.name()) {
+                Some((_, sum)) => *sum = sum.saturating_add(tensor.elements()),
+                None => sums.push((tensor.dtype.name(), tensor.elements())),
+            }
+        }
+        sums.iter().max_by_key(|(_, sum)| *sum).map_or("without tensors", |(name, _)| name)
     }
 }
 

@@ -8,17 +8,22 @@ use crate::settings::{Prompt, Source};
 
 /// The text that was asked for, as bytes (a file or `\xff` need not be UTF-8); `None` when no flag gave one.
 pub fn read(prompt: &Prompt) -> anyhow::Result<Option<Vec<u8>>> {
-    let text = match &prompt.source {
-        None => return Ok(None),
-        Some(Source::Text(text)) => text.clone().into_bytes(),
-        Some(Source::BinaryFile(path)) => read_file(path)?,
+    let text = read_plain(prompt)?;
+    Ok(if prompt.escape { text.map(|text| unescape(&text)) } else { text })
+}
+
+/// The same, with backslashes left alone.
+pub fn read_plain(prompt: &Prompt) -> anyhow::Result<Option<Vec<u8>>> {
+    Ok(match &prompt.source {
+        None => None,
+        Some(Source::Text(text)) => Some(text.clone().into_bytes()),
+        Some(Source::BinaryFile(path)) => Some(read_file(path)?),
         Some(Source::File(path)) => {
             let mut text = read_file(path)?;
             text.pop_if(|last| *last == b'\n');
-            text
+            Some(text)
         }
-    };
-    Ok(Some(if prompt.escape { unescape(&text) } else { text }))
+    })
 }
 
 /// The whole file, or an error that names it.

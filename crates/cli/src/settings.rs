@@ -29,6 +29,8 @@ pub struct ModelChoice {
     pub hf_repo: Option<String>,
     /// File inside `hf_repo`.
     pub hf_file: Option<String>,
+    /// Access token of the hub, for private and gated repositories.
+    pub hf_token: Option<String>,
     /// Never go to the network.
     pub offline: bool,
 }
@@ -46,7 +48,7 @@ pub struct Load {
     pub ubatch: usize,
     pub kv_type_k: KvType,
     pub kv_type_v: KvType,
-    pub rope: RopeOverrides,
+    pub rope: model::rope::Overrides,
 }
 
 /// Which variants the plan may use.
@@ -61,27 +63,6 @@ impl Plan {
     /// The values `--plan` takes.
     pub const NAMES: &[(&'static str, Plan)] =
         &[("baseline", Plan::Baseline), ("exact", Plan::Exact), ("reference", Plan::Reference)];
-}
-
-/// What the user wants otherwise than the model's metadata says; `None` leaves it.
-#[derive(Clone, Debug, Default)]
-pub struct RopeOverrides {
-    pub scaling: Option<RopeScaling>,
-    pub freq_base: Option<f32>,
-    pub freq_scale: Option<f32>,
-    pub yarn_orig_ctx: Option<u32>,
-    pub yarn_ext_factor: Option<f32>,
-    pub yarn_attn_factor: Option<f32>,
-    pub yarn_beta_slow: Option<f32>,
-    pub yarn_beta_fast: Option<f32>,
-}
-
-/// How positions beyond the trained context are scaled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RopeScaling {
-    None,
-    Linear,
-    Yarn,
 }
 
 /// The text to start from, and when to stop.
@@ -206,7 +187,7 @@ impl Default for Load {
             ubatch: 512,
             kv_type_k: KvType::F16,
             kv_type_v: KvType::F16,
-            rope: RopeOverrides::default(),
+            rope: Default::default(),
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use super::{Flag, Group};
 use crate::command::Commands;
-use crate::settings::{Plan, RopeScaling};
+use crate::settings::Plan;
 use device::Isa;
 use kernels::KvType;
+use model::rope::Method;
 
 const GROUP: Group = Group::Compute;
 const PLAN: Commands = Commands::WITH_PLAN;
@@ -122,17 +123,13 @@ pub const FLAGS: &[Flag] = &[
         .set(|_, g| g.only(&["1"], "`chaski run` has one conversation; leave it out")),
     Flag::value(
         &["--rope-scaling"],
-        "none|linear|yarn",
+        "none|linear|yarn|longrope",
         "how positions beyond the trained context are scaled (default: as the model says)",
     )
     .env("LLAMA_ARG_ROPE_SCALING_TYPE")
     .on(GROUP, PLAN)
     .set(|s, g| {
-        s.load.rope.scaling = Some(g.choice(&[
-            ("none", RopeScaling::None),
-            ("linear", RopeScaling::Linear),
-            ("yarn", RopeScaling::Yarn),
-        ])?);
+        s.load.rope.method = Some(g.choice(Method::NAMES)?);
         Ok(())
     }),
     Flag::value(&["--rope-scale"], "N", "stretch the context by this factor")
@@ -161,7 +158,7 @@ pub const FLAGS: &[Flag] = &[
         .on(GROUP, PLAN)
         .set(|s, g| {
             let context: u32 = g.number(0..=MOST_TOKENS as u32)?;
-            s.load.rope.yarn_orig_ctx = (context > 0).then_some(context);
+            s.load.rope.original_context = (context > 0).then_some(context);
             Ok(())
         }),
     Flag::value(
@@ -172,7 +169,7 @@ pub const FLAGS: &[Flag] = &[
     .env("LLAMA_ARG_YARN_EXT_FACTOR")
     .on(GROUP, PLAN)
     .set(|s, g| {
-        s.load.rope.yarn_ext_factor = unless_negative(g.number(-1.0..=1e3)?);
+        s.load.rope.extrapolation = unless_negative(g.number(-1.0..=1e3)?);
         Ok(())
     }),
     Flag::value(
@@ -183,21 +180,21 @@ pub const FLAGS: &[Flag] = &[
     .env("LLAMA_ARG_YARN_ATTN_FACTOR")
     .on(GROUP, PLAN)
     .set(|s, g| {
-        s.load.rope.yarn_attn_factor = unless_negative(g.number(-1.0..=1e3)?);
+        s.load.rope.magnitude = unless_negative(g.number(-1.0..=1e3)?);
         Ok(())
     }),
     Flag::value(&["--yarn-beta-slow"], "N", "YaRN: where interpolation ends (default: -1, as the model says)")
         .env("LLAMA_ARG_YARN_BETA_SLOW")
         .on(GROUP, PLAN)
         .set(|s, g| {
-            s.load.rope.yarn_beta_slow = unless_negative(g.number(-1.0..=1e6)?);
+            s.load.rope.beta_slow = unless_negative(g.number(-1.0..=1e6)?);
             Ok(())
         }),
     Flag::value(&["--yarn-beta-fast"], "N", "YaRN: where interpolation begins (default: -1, as the model says)")
         .env("LLAMA_ARG_YARN_BETA_FAST")
         .on(GROUP, PLAN)
         .set(|s, g| {
-            s.load.rope.yarn_beta_fast = unless_negative(g.number(-1.0..=1e6)?);
+            s.load.rope.beta_fast = unless_negative(g.number(-1.0..=1e6)?);
             Ok(())
         }),
 ];

@@ -32,6 +32,13 @@ pub const FLAGS: &[Flag] = &[
             s.model.hf_file = Some(g.filled()?);
             Ok(())
         }),
+    Flag::value(&["-hft", "--hf-token"], "TOKEN", "access token of the hub, for private and gated repositories")
+        .env("HF_TOKEN")
+        .on(MODEL, ANY)
+        .set(|s, g| {
+            s.model.hf_token = Some(g.filled()?);
+            Ok(())
+        }),
     Flag::switch(&["--offline"], "use the cache only, never the network").env("LLAMA_ARG_OFFLINE").on(MODEL, ANY).set(
         |s, _| {
             s.model.offline = true;

@@ -84,10 +84,6 @@ pub const FLAGS: &[Flag] = &[
     Flag::refused(&["--vision-gemma-4b-default"], PULL_INSTEAD),
     Flag::refused(&["--vision-gemma-12b-default"], PULL_INSTEAD),
     Flag::refused(
-        &["-hft", "--hf-token"],
-        "a token on the command line is seen by everybody on the machine; set HF_TOKEN",
-    ),
-    Flag::refused(
         &["--log-jsonl", "--no-log-jsonl"],
         "the log is plain text; --log-file keeps it apart from the output",
     )

@@ -43,6 +43,11 @@ impl Input {
         Ok(Input { source: Source::Editor { editor, history, color }, multiline })
     }
 
+    /// Whether somebody sits there and can try again.
+    pub fn is_terminal(&self) -> bool {
+        std::io::stdin().is_terminal()
+    }
+
     /// The next message; lines that are continued with `\` are one message.
     pub fn message(&mut self) -> anyhow::Result<Event> {
         let mut message = String::new();

@@ -1,0 +1,50 @@
+//! Opens the model that the settings describe. The one place where settings become the library's options.
+
+use std::path::Path;
+use std::time::Instant;
+
+use chaski::{Llm, Options, PlanKind};
+
+use crate::log::Log;
+use crate::settings::{Load, Plan, Settings};
+use crate::source;
+
+/// The chosen model, fetched if need be.
+pub fn llm(settings: &Settings, log: &mut Log) -> anyhow::Result<Llm> {
+    llm_at(&source::resolve(&settings.model)?, &settings.load, log)
+}
+
+/// The model in this file.
+pub fn llm_at(path: &Path, load: &Load, log: &mut Log) -> anyhow::Result<Llm> {
+    let begin = Instant::now();
+    let options = Options {
+        plan: match load.plan {
+            Plan::Baseline => PlanKind::Baseline,
+            Plan::Exact => PlanKind::Exact,
+            Plan::Reference => PlanKind::Reference,
+        },
+        isa: load.isa,
+        threads: threads(load),
+        context: load.context,
+        batch: load.batch,
+        ubatch: load.ubatch.min(load.batch),
+        kv_type_k: load.kv_type_k,
+        kv_type_v: load.kv_type_v,
+        num_sequences: 1,
+        rope: load.rope,
+    };
+    let llm = Llm::open(path, &options)?;
+    log.trace(format_args!(
+        "{}: loaded in {:.3} s, {} threads, context {}",
+        path.display(),
+        begin.elapsed().as_secs_f64(),
+        options.threads,
+        llm.context()
+    ));
+    Ok(llm)
+}
+
+/// The number of threads asked for, else one per physical core.
+pub fn threads(load: &Load) -> usize {
+    if load.threads == 0 { device::Hardware::probe().num_cores } else { load.threads }
+}

@@ -1,0 +1,32 @@
+//! `chaski run`: a chat in the terminal, one answer, or one completion.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `chat` | the conversation: turns, slash commands, one-shot answers |
+//! | `complete` | a prompt as it is, and what follows |
+//! | `session` | the model, the sampler, and one generation |
+//! | `input`, `commands` | where messages come from, and what can be typed |
+
+mod chat;
+mod commands;
+mod complete;
+mod input;
+mod session;
+
+use crate::prompt_text;
+use crate::settings::Settings;
+use session::Session;
+
+/// Chats if the model has a template (or `-cnv` says so), completes otherwise.
+pub fn run(settings: &Settings) -> anyhow::Result<()> {
+    // A missing file is told before the model is loaded.
+    let prompt = prompt_text::read(&settings.prompt)?;
+    let template = chat::template_source(&settings.chat)?;
+    let mut session = Session::open(settings)?;
+    let has_template = template.is_some() || session.llm.chat_template().is_some();
+    if settings.chat.conversation.unwrap_or(has_template) {
+        chat::run(&mut session, template, prompt)
+    } else {
+        complete::run(&mut session, prompt)
+    }
+}

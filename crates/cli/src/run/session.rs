@@ -1,0 +1,267 @@
+//! The model with everything one generation needs: sampler, stop conditions, Ctrl-C, timings.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail};
+use chaski::Llm;
+use engine::request::{Detokenize, Request, WhenFull};
+use engine::sampler::{Sampler, VocabInfo, breaker_texts, breakers};
+use engine::sequence::FinishReason;
+use engine::stream::{Event, Timings, Usage};
+use text::{Detokenizer, Encode, StopStrings, Tokenizer};
+
+use crate::log::{Level, Log};
+use crate::settings::Settings;
+use crate::{open, prompt_text};
+
+/// What a shell reports of a program that Ctrl-C has ended.
+const INTERRUPTED: i32 = 128 + 2;
+
+/// A loaded model and the state of the program around it.
+pub struct Session<'a> {
+    pub llm: Llm,
+    pub settings: &'a Settings,
+    pub log: Log,
+    pub color: bool,
+    /// Set by Ctrl-C while an answer is under way.
+    interrupted: Arc<AtomicBool>,
+    /// Whether an answer is under way; otherwise Ctrl-C ends the program.
+    answering: Arc<AtomicBool>,
+    load_s: f64,
+    totals: (Usage, Timings),
+}
+
+/// What one generation gave.
+pub struct Answer {
+    pub text: String,
+    pub reason: FinishReason,
+    pub usage: Usage,
+}
+
+impl<'a> Session<'a> {
+    /// Loads the model and takes over Ctrl-C.
+    pub fn open(settings: &'a Settings) -> anyhow::Result<Session<'a>> {
+        let mut log = Log::open(&settings.output)?;
+        let begin = Instant::now();
+        let llm = open::llm(settings, &mut log)?;
+        let (interrupted, answering) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let (flag, busy) = (interrupted.clone(), answering.clone());
+        ctrlc::set_handler(move || {
+            // The second Ctrl-C during one answer ends the program too.
+            if !busy.load(Ordering::Relaxed) || flag.swap(true, Ordering::Relaxed) {
+                std::process::exit(INTERRUPTED);
+            }
+        })
+        .context("Ctrl-C cannot be caught")?;
+        let color = settings.output.color.unwrap_or_else(|| std::io::IsTerminal::is_terminal(&std::io::stdout()));
+        let mut session = Session {
+            llm,
+            settings,
+            log,
+            color: color && !settings.chat.simple_io,
+            interrupted,
+            answering,
+            load_s: begin.elapsed().as_secs_f64(),
+            totals: Default::default(),
+        };
+        if settings.prompt.warmup {
+            session.warm_up()?;
+        }
+        Ok(session)
+    }
+
+    /// Tokens of one answer at most, from `-n`.
+    pub fn max_new_tokens(&self) -> Option<u32> {
+        u32::try_from(self.settings.prompt.predict).ok()
+    }
+
+    /// Goes on from `prompt`, handing each piece of text to `show` as it comes. Ctrl-C ends the answer.
+    pub fn generate(
+        &mut self,
+        prompt: Vec<u32>,
+        max_new_tokens: Option<u32>,
+        show: &mut dyn FnMut(&str) -> std::io::Result<()>,
+    ) -> anyhow::Result<Answer> {
+        let request = self.request(prompt, max_new_tokens)?;
+        let (mut text, mut outcome, mut broken) = (String::new(), None, None);
+        self.interrupted.store(false, Ordering::Relaxed);
+        self.answering.store(true, Ordering::Relaxed);
+        let interrupted = &self.interrupted;
+        let done = self.llm.engine().answer(request, |event| {
+            match event {
+                Event::Token { piece, .. } => {
+                    text += &piece;
+                    if let Err(problem) = show(&piece) {
+                        broken = Some(problem);
+                    }
+                }
+                Event::Finished { reason, usage, timings } => outcome = Some(Ok((reason, usage, timings))),
+                Event::Failed(problem) => outcome = Some(Err(problem)),
+            }
+            if broken.is_some() || interrupted.load(Ordering::Relaxed) {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        });
+        self.answering.store(false, Ordering::Relaxed);
+        done?;
+        if let Some(problem) = broken {
+            return Err(problem).context("standard output");
+        }
+        let Some(outcome) = outcome else { bail!("the engine ended without an answer") };
+        let (reason, usage, timings) = outcome?;
+        self.add(usage, timings);
+        Ok(Answer { text, reason, usage })
+    }
+
+    /// `--verbose-prompt`: the tokens that go in.
+    pub fn show_prompt(&mut self, tokens: &[u32]) {
+        if !self.settings.output.verbose_prompt && !self.log.shows(Level::Debug) {
+            return;
+        }
+        self.log.info(format_args!("prompt: {} tokens", tokens.len()));
+        for &id in tokens {
+            let piece = String::from_utf8_lossy(&self.llm.tokenizer().piece(id, true)).into_owned();
+            self.log.info(format_args!("{id:6} -> '{piece}'"));
+        }
+    }
+
+    /// Says why an answer ended, where that is not plain to see.
+    pub fn tell_end(&mut self, answer: &Answer) {
+        match answer.reason {
+            FinishReason::ContextFull => {
+                let context = self.llm.context();
+                self.log.warning(format_args!(
+                    "the context of {context} tokens is full: -c N enlarges it, --context-shift goes on without the older half"
+                ));
+            }
+            FinishReason::Aborted => self.log.info(format_args!("stopped by Ctrl-C")),
+            _ => {}
+        }
+    }
+
+    /// Ends the program as the shell expects when Ctrl-C stopped the only thing it had to do.
+    pub fn exit_status(&self, reason: FinishReason) -> anyhow::Result<()> {
+        if reason == FinishReason::Aborted {
+            std::process::exit(INTERRUPTED);
+        }
+        Ok(())
+    }
+
+    /// The speed of everything so far, unless `--no-perf`.
+    pub fn tell_timings(&mut self) {
+        let (usage, timings) = self.totals;
+        if !self.settings.output.timings || usage.num_prompt == 0 {
+            return;
+        }
+        let computed = usage.num_prompt - usage.num_cached;
+        let cached = match usage.num_cached {
+            0 => String::new(),
+            cached => format!(" ({cached} more were in the cache)"),
+        };
+        self.log.info(format_args!("load       {:9.3} s", self.load_s));
+        self.log.info(format_args!("prompt     {}{cached}", speed(computed, timings.prompt_us)));
+        // The first token comes out of the prompt's last step.
+        self.log
+            .info(format_args!("generation {}", speed(usage.num_generated.saturating_sub(1), timings.generation_us)));
+    }
+
+    fn add(&mut self, usage: Usage, timings: Timings) {
+        let (sum, times) = &mut self.totals;
+        sum.num_prompt += usage.num_prompt;
+        sum.num_cached += usage.num_cached;
+        sum.num_generated += usage.num_generated;
+        times.prompt_us += timings.prompt_us;
+        times.generation_us += timings.generation_us;
+    }
+
+    fn request(&self, prompt: Vec<u32>, max_new_tokens: Option<u32>) -> anyhow::Result<Request> {
+        let tokenizer = self.llm.tokenizer();
+        let choice = &self.settings.prompt;
+        let keep = match u32::try_from(choice.keep) {
+            // As in llama.cpp, the begin marker always stays.
+            Ok(keep) => keep.saturating_add(tokenizer.vocab().add_bos() as u32),
+            Err(_) => prompt.len() as u32,
+        };
+        let shift = choice.context_shift && choice.predict != -2;
+        Ok(Request {
+            sampler: self.sampler()?,
+            detokenizer: Box::new(TextOut {
+                tokenizer: tokenizer.clone(),
+                detokenizer: Detokenizer::new(self.settings.output.special),
+                stops: StopStrings::new(self.reverse_prompts()?),
+            }),
+            stop_tokens: tokenizer.vocab().eog().collect(),
+            max_new_tokens,
+            when_full: if shift { WhenFull::Shift { keep } } else { WhenFull::Stop },
+            prompt,
+        })
+    }
+
+    fn sampler(&self) -> anyhow::Result<Sampler> {
+        let params = &self.settings.sampling;
+        let tokenizer = self.llm.tokenizer();
+        let num_tokens = self.llm.vocab_size();
+        let texts = breaker_texts(params);
+        let found = if texts.is_empty() {
+            Vec::new()
+        } else {
+            let piece = |id, bytes: &mut Vec<u8>| bytes.extend_from_slice(&tokenizer.piece(id, true));
+            breakers(&texts, num_tokens, piece, |rest| tokenizer.encode(rest, Encode::TEXT))
+        };
+        let end_of_generation: Vec<u32> = tokenizer.vocab().eog().collect();
+        let vocab = VocabInfo { num_tokens, end_of_generation: &end_of_generation, suppressed: &[], breakers: &found };
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+        Ok(Sampler::new(params, &vocab, clock)?)
+    }
+
+    fn reverse_prompts(&self) -> anyhow::Result<Vec<String>> {
+        let texts = self.settings.prompt.reverse_prompts.iter();
+        if !self.settings.prompt.escape {
+            return Ok(texts.cloned().collect());
+        }
+        texts
+            .map(|text| String::from_utf8(prompt_text::unescape(text.as_bytes())).with_context(|| format!("-r {text}")))
+            .collect()
+    }
+
+    /// One token through the whole plan, so that the weights are in memory and the threads awake.
+    fn warm_up(&mut self) -> anyhow::Result<()> {
+        let special = self.llm.tokenizer().vocab().special();
+        let token = special.bos.or(special.eos).unwrap_or(0);
+        self.generate(vec![token], Some(1), &mut |_| Ok(()))?;
+        self.totals = Default::default();
+        Ok(())
+    }
+}
+
+/// `      12 tokens    0.345 s    34.78 tokens/s`.
+fn speed(tokens: u32, time_us: u64) -> String {
+    let seconds = time_us as f64 / 1e6;
+    let rate = if seconds > 0.0 { f64::from(tokens) / seconds } else { 0.0 };
+    format!("{seconds:9.3} s  {tokens:6} tokens  {rate:9.2} tokens/s")
+}
+
+/// Tokens to text for the engine: whole characters, stop strings left out.
+struct TextOut {
+    tokenizer: Arc<Tokenizer>,
+    detokenizer: Detokenizer,
+    stops: StopStrings,
+}
+
+impl Detokenize for TextOut {
+    fn push(&mut self, token: u32, piece: &mut String) -> bool {
+        let stop = self.stops.push(self.detokenizer.push(&self.tokenizer, token));
+        *piece += &stop.text;
+        stop.stopped.is_some()
+    }
+
+    fn finish(&mut self, piece: &mut String) {
+        let stop = self.stops.push(self.detokenizer.flush());
+        *piece += &stop.text;
+        *piece += &self.stops.flush();
+    }
+}
