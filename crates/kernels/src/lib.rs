@@ -13,6 +13,7 @@ pub mod ops;
 mod rows;
 mod scratch;
 pub mod select;
+mod simd;
 pub mod table;
 pub mod variant;
 mod weights;

@@ -4,17 +4,42 @@
 //! Everything here is `#[inline(always)]`, so that the code ends up inside that thin function and is
 //! compiled with its features. For the same reason kernels over `Lanes` use loops and no closures.
 
+/// Functions of one expression each, for the implementations of [`Lanes`].
+#[cfg(target_arch = "x86_64")]
+macro_rules! functions {
+    ($($name:ident($($arg:ident: $type:ty),*) $(-> $out:ty)? = $body:expr;)*) => {
+        $(#[inline(always)]
+        unsafe fn $name($($arg: $type),*) $(-> $out)? {
+            // SAFETY: the promises of `Lanes`.
+            unsafe { $body }
+        })*
+    };
+}
+
+/// The same with `self`.
+#[cfg(target_arch = "x86_64")]
+macro_rules! methods {
+    ($($name:ident($self:ident $(, $arg:ident: $type:ty)*) $(-> $out:ty)? = $body:expr;)*) => {
+        $(#[inline(always)]
+        unsafe fn $name($self $(, $arg: $type)*) $(-> $out)? {
+            // SAFETY: the promises of `Lanes`.
+            unsafe { $body }
+        })*
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[allow(dead_code)] // TEMP
 mod math;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
-pub use math::{LOG2_E, exp, exp2, tanh};
+pub use math::{LOG2_E, exp2, tanh};
 
 /// A vector register of f32 values.
 ///
@@ -22,6 +47,7 @@ pub use math::{LOG2_E, exp, exp2, tanh};
 /// Every function requires that the CPU has the features of the implementing type, and that the
 /// addresses given to loads and stores are valid for as many values as the function names. No address
 /// needs more alignment than its element.
+#[allow(dead_code)] // TEMP
 pub trait Lanes: Copy {
     /// Values per vector.
     const LEN: usize;

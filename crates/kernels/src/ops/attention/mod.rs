@@ -1,7 +1,19 @@
 //! Causal attention of this step's queries over the paged cache, whose last entries are this step's
 //! own keys and values: `out = softmax(scale * q Kᵀ, masked) V`, online over blocks (arXiv 2205.14135).
 
+#[cfg(target_arch = "x86_64")]
+mod cpu;
+#[cfg(target_arch = "x86_64")]
+mod cpu_avx2;
+#[cfg(target_arch = "x86_64")]
+mod cpu_avx512;
+#[cfg(target_arch = "x86_64")]
+mod element;
 pub mod reference;
+#[cfg(target_arch = "x86_64")]
+mod stream;
+#[cfg(target_arch = "x86_64")]
+mod tile;
 
 use device::Shard;
 
@@ -41,26 +53,60 @@ pub struct Slots {
     pub q: Slot,
     /// `[num_rows, num_heads * head_dim_v]` f32.
     pub out: Slot,
+    /// [`scratch_bytes`] for results that workers hand each other within the op.
+    pub scratch: Slot,
+}
+
+/// Most parts that the keys of one query are cut into, to be shared out among workers.
+pub(crate) const MAX_PARTS: usize = 16;
+
+/// Keys are cut only in steps of at most this many rows; others have work enough for all.
+pub(crate) const SPLIT_ROWS: usize = 8;
+
+/// Floats of the result of one part: sums of values, maximum and total, padded to a cache line.
+pub(crate) const fn partial_len(desc: &Desc) -> usize {
+    (desc.layout.head_dim_v + 2).next_multiple_of(16)
+}
+
+/// Bytes of [`Slots::scratch`] for steps of up to `max_rows` rows.
+pub const fn scratch_bytes(desc: &Desc, max_rows: usize) -> usize {
+    let rows = if max_rows < SPLIT_ROWS { max_rows } else { SPLIT_ROWS };
+    rows * desc.num_heads * MAX_PARTS * partial_len(desc) * size_of::<f32>()
 }
 
 /// Addresses.
 pub struct Args {
     pub(crate) q: *const f32,
     pub(crate) out: *mut f32,
+    pub(crate) scratch: *mut f32,
     pub(crate) kv: KvFrame,
 }
 
 impl Op for Attention {
     const KIND: OpKind = OpKind::Attention;
-    const VARIANTS: &'static [&'static Variant<Self>] = &[&REFERENCE];
+    const VARIANTS: &'static [&'static Variant<Self>] = &[
+        #[cfg(target_arch = "x86_64")]
+        &cpu_avx512::VARIANT,
+        #[cfg(target_arch = "x86_64")]
+        &cpu_avx2::VARIANT,
+        &REFERENCE,
+    ];
     type Desc = Desc;
     type Slots = Slots;
     type Args = Args;
 
     fn bind(desc: &Desc, slots: &Slots, frame: &Frame) -> Args {
-        Args { q: frame.at(slots.q), out: frame.at(slots.out), kv: frame.group(desc.group) }
+        Args {
+            q: frame.at(slots.q),
+            out: frame.at(slots.out),
+            scratch: frame.at(slots.scratch),
+            kv: frame.group(desc.group),
+        }
     }
 }
+
+/// Sums in f32 in another order, weights from a polynomial.
+pub(crate) const EXACTNESS: Exactness = Exactness::Reordered { ulp: 64 };
 
 const REFERENCE: Variant<Attention> = Variant {
     id: "attention/any/reference",

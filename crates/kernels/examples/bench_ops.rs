@@ -1,0 +1,177 @@
+//! Times the variants of `attention` (and of the smaller ops) on the shapes of real models:
+//! `cargo run --release -p kernels --example bench_ops -- [filter] [threads]`.
+//!
+//! Prefill prints GFLOP/s of the causal half of both products, decode GB/s of keys and values read.
+
+use std::time::Instant;
+
+use device::{Buffer, Hardware, Pool};
+use kernels::ops::Attention;
+use kernels::ops::attention;
+use kernels::{Frame, KvFrame, KvLayout, KvType, KvView, Op, Rows, Run, Slot, Step, walk};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args().skip(1);
+    let filter = args.next().unwrap_or_default();
+    let threads = args.next().map_or(Ok(0), |text| text.parse())?;
+    let hardware = Hardware::probe();
+    let mut pool = Pool::new(if threads == 0 { hardware.num_cores } else { threads })?;
+    println!("{hardware}; {} workers", pool.num_workers());
+    let mut bench = Bench { filter, hardware, pool: &mut pool };
+    bench.attention()?;
+    bench.elementwise()?;
+    Ok(())
+}
+
+/// Name, query heads, KV heads, head dimension.
+const MODELS: [(&str, usize, usize, usize); 4] =
+    [("smollm2-135m", 9, 3, 64), ("qwen2.5-0.5b", 14, 2, 64), ("gemma3-270m", 4, 1, 256), ("llama-8b", 32, 8, 128)];
+
+/// Rows of the step, tokens in the cache before it.
+const STEPS: [(usize, usize); 5] = [(512, 0), (4096, 0), (512, 4096), (1, 512), (1, 4096)];
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+struct Bench<'a> {
+    filter: String,
+    hardware: Hardware,
+    pool: &'a mut Pool,
+}
+
+impl Bench<'_> {
+    fn attention(&mut self) -> Outcome {
+        for (model, num_heads, num_kv_heads, head_dim) in MODELS {
+            for (num_rows, context) in STEPS {
+                self.attention_step(model, num_heads, num_kv_heads, head_dim, num_rows, context)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn attention_step(
+        &mut self,
+        model: &str,
+        num_heads: usize,
+        num_kv_heads: usize,
+        head_dim: usize,
+        num_rows: usize,
+        context: usize,
+    ) -> Outcome {
+        let (k, v) = (KvType::F16, KvType::F16);
+        let layout = KvLayout { k, v, head_dim_k: head_dim, head_dim_v: head_dim, num_kv_heads, block_size: 16 };
+        // Several layers, so that decode finds nothing in the caches that the step before left there.
+        let num_blocks = (context + num_rows).div_ceil(16);
+        let layer_bytes = num_blocks * num_kv_heads * layout.block_bytes();
+        let num_layers = (256 << 20) / layer_bytes.min(256 << 20) + 1;
+        let num_layers = if num_rows > 1 { 1 } else { num_layers };
+        let storage = Buffer::zeroed(num_layers * layer_bytes, "keys and values")?;
+        fill(&storage, |i| half::f16::from_f32(noise(i)).to_bits());
+        let table: Vec<u32> = (0..num_blocks).map(|block| (block * num_layers * num_kv_heads) as u32).collect();
+        let view = KvView {
+            table: table.as_ptr(),
+            lengths: std::ptr::null(),
+            layer_stride: 0,
+            head_stride: 0,
+            layer_step: num_kv_heads as u32,
+            head_step: 1,
+            first_logical: 0,
+            context: context as u32,
+            first_row: 0,
+            num_rows: num_rows as u32,
+        };
+        let kv = KvFrame { storage: storage.as_ptr(), views: &view, num_views: 1 };
+        let desc = |layer| attention::Desc {
+            layout,
+            group: 0,
+            layer,
+            num_heads,
+            scale: 1.0 / (head_dim as f32).sqrt(),
+            softcap: 0.0,
+            window: 0,
+            rows: Rows::of(num_rows),
+        };
+        let bytes = (num_rows * num_heads * head_dim * 4).next_multiple_of(64);
+        let slots = attention::Slots { q: Slot(0), out: Slot(bytes), scratch: Slot(2 * bytes) };
+        let arena = Buffer::zeroed(2 * bytes + attention::scratch_bytes(&desc(0), num_rows), "activations")?;
+        fill(&arena, noise);
+        let frame = Frame { num_rows, groups: &kv, ..frame(&arena) };
+        let pairs: usize = (0..num_rows).map(|row| context + row + 1).sum();
+        let flop = 4 * pairs * num_heads * head_dim * num_layers;
+        let read = (context + 1) * 2 * num_kv_heads * head_dim * 2 * num_layers;
+        for variant in Attention::VARIANTS {
+            let steps: Vec<Box<dyn Run>> = (0..num_layers as u32)
+                .map(|layer| Box::new(Step::<Attention> { desc: desc(layer), slots, variant }) as Box<dyn Run>)
+                .collect();
+            let label = format!("{model} {num_rows} @ {context}");
+            let Some(seconds) = self.time(&label, variant.id, variant.needs, &steps, &frame)? else { continue };
+            let us = seconds * 1e6 / num_layers as f64;
+            let rate = if num_rows > 1 {
+                format!("{:7.1} GFLOP/s", flop as f64 / seconds * 1e-9)
+            } else {
+                format!("{:7.1} GB/s", read as f64 / seconds * 1e-9)
+            };
+            println!("{label:28} {:24} {us:10.1} us  {rate}", variant.id);
+        }
+        Ok(())
+    }
+
+    fn elementwise(&mut self) -> Outcome {
+        Ok(())
+    }
+
+    /// Seconds of one walk, the best of several; nothing where the variant cannot or need not run.
+    fn time(
+        &mut self,
+        label: &str,
+        id: &str,
+        needs: &[device::Feature],
+        steps: &[Box<dyn Run>],
+        frame: &Frame,
+    ) -> Result<Option<f64>, Box<dyn std::error::Error>> {
+        let name = format!("{id} {label}");
+        let wanted = if self.filter.is_empty() {
+            !id.ends_with("/reference")
+        } else {
+            self.filter.split(',').all(|part| name.contains(part))
+        };
+        if !wanted || needs.iter().any(|&feature| !self.hardware.has(feature)) {
+            return Ok(None);
+        }
+        let start = Instant::now();
+        let mut best = f64::INFINITY;
+        let mut runs = 0;
+        while runs < 2 || (start.elapsed().as_millis() < 500 && runs < 1000) {
+            let start = Instant::now();
+            // SAFETY: the callers' frames describe live buffers of the sizes that their steps need.
+            unsafe { walk(self.pool, steps, frame)? };
+            best = best.min(start.elapsed().as_secs_f64());
+            runs += 1;
+        }
+        Ok(Some(best))
+    }
+}
+
+/// A frame over `arena` without rows.
+fn frame(arena: &Buffer) -> Frame {
+    Frame {
+        arena: arena.as_ptr(),
+        tokens: std::ptr::null(),
+        positions: std::ptr::null(),
+        num_rows: 0,
+        output_rows: std::ptr::null(),
+        num_outputs: 0,
+        groups: std::ptr::null(),
+    }
+}
+
+fn fill<T: Copy>(buffer: &Buffer, value: impl Fn(usize) -> T) {
+    let len = buffer.len() / size_of::<T>();
+    // SAFETY: the buffer is ours, aligned to a cache line, and has that many values.
+    let values = unsafe { std::slice::from_raw_parts_mut(buffer.as_ptr().cast::<T>(), len) };
+    values.iter_mut().enumerate().for_each(|(i, slot)| *slot = value(i));
+}
+
+/// A cheap pattern in -1..1.
+fn noise(i: usize) -> f32 {
+    ((i.wrapping_mul(2_654_435_761) >> 7) & 0xffff) as f32 / 32768.0 - 1.0
+}

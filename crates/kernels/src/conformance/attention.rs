@@ -1,0 +1,206 @@
+//! Problems for `attention`.
+
+use super::{Arena, Bounds, Case, Conform, Output, Place, Random, Values, cache};
+use crate::kv::{KvLayout, KvType};
+use crate::op::Rows;
+use crate::ops::Attention;
+use crate::ops::attention::reference::{attend, first_visible};
+use crate::ops::attention::{Desc, Slots, scratch_bytes};
+
+/// Tokens in the cache before the step and rows in it, per sequence.
+type Batch = &'static [(usize, usize)];
+
+const SHORT: [Batch; 2] = [&[(70, 1)], &[(20, 37)]];
+const LONG: [Batch; 3] = [&[(700, 1)], &[(0, 150)], &[(300, 40), (1000, 2)]];
+
+impl Conform for Attention {
+    fn cases(random: &mut Random, check: &mut dyn FnMut(Case<Self>)) {
+        let plain = Problem::default();
+        let lengths: [Batch; 14] = [
+            &[(0, 1)],
+            &[(1, 1)],
+            &[(15, 1)],
+            &[(16, 1)],
+            &[(17, 2)],
+            &[(300, 1)],
+            &[(777, 3)],
+            &[(2000, 1)],
+            &[(0, 17)],
+            &[(0, 130)],
+            &[(77, 33)],
+            &[(500, 65)],
+            &[(5, 1), (900, 1), (64, 1), (0, 1)],
+            &[(30, 1), (0, 40), (100, 3), (63, 9)],
+        ];
+        for batch in lengths {
+            for (num_heads, num_kv_heads) in [(2, 2), (9, 3), (8, 1)] {
+                plain
+                    .with(|p| (p.batch, p.num_heads, p.num_kv_heads) = (batch, num_heads, num_kv_heads))
+                    .check(random, check);
+            }
+        }
+        // Head dimensions of both matrices, both types, blocks of more than 16 tokens.
+        for (dim_k, dim_v) in
+            [(16, 16), (24, 40), (64, 64), (80, 80), (96, 96), (128, 128), (256, 256), (72, 20), (192, 128)]
+        {
+            for batch in SHORT {
+                plain.with(|p| (p.dim_k, p.dim_v, p.batch) = (dim_k, dim_v, batch)).check(random, check);
+            }
+        }
+        for (k, v) in [(KvType::F32, KvType::F32), (KvType::F16, KvType::F32), (KvType::F32, KvType::F16)] {
+            for batch in SHORT {
+                plain.with(|p| (p.k, p.v, p.block_size, p.batch) = (k, v, 64, batch)).check(random, check);
+            }
+        }
+        for block_size in [32, 8] {
+            plain.with(|p| (p.block_size, p.batch) = (block_size, &[(70, 1), (20, 37)])).check(random, check);
+        }
+        for window in [1, 7, 16, 100, 512] {
+            for batch in LONG {
+                plain.with(|p| (p.window, p.batch) = (window, batch)).check(random, check);
+            }
+        }
+        for softcap in [0.5, 50.0] {
+            for batch in LONG {
+                plain.with(|p| (p.softcap, p.batch) = (softcap, batch)).check(random, check);
+            }
+        }
+        // Not Huge: scores beyond the range of f32 have no weights.
+        for values in [Values::Zero, Values::Tiny, Values::Wild] {
+            for batch in SHORT {
+                plain
+                    .with(|p| (p.values, p.k, p.v, p.batch) = (values, KvType::F32, KvType::F32, batch))
+                    .check(random, check);
+            }
+        }
+        // 20 query heads to a KV head: more than one pass of a decode kernel takes.
+        plain.with(|p| (p.num_heads, p.batch) = (60, &[(50, 1), (3, 4)])).check(random, check);
+        // The same data in the uniform and in the headwise form.
+        for batch in LONG {
+            for headwise in [false, true] {
+                let seed = random.clone();
+                plain.with(|p| (p.headwise, p.batch) = (headwise, batch)).check(&mut seed.clone(), check);
+                *random = if headwise { Random::new(random.bits()) } else { seed };
+            }
+        }
+    }
+}
+
+/// A problem before its data are made.
+#[derive(Clone, Copy)]
+struct Problem {
+    batch: Batch,
+    num_heads: usize,
+    num_kv_heads: usize,
+    dim_k: usize,
+    dim_v: usize,
+    k: KvType,
+    v: KvType,
+    block_size: usize,
+    window: u32,
+    softcap: f32,
+    values: Values,
+    headwise: bool,
+}
+
+impl Default for Problem {
+    fn default() -> Self {
+        Problem {
+            batch: &[],
+            num_heads: 9,
+            num_kv_heads: 3,
+            dim_k: 64,
+            dim_v: 64,
+            k: KvType::F16,
+            v: KvType::F16,
+            block_size: 16,
+            window: 0,
+            softcap: 0.0,
+            values: Values::Normal,
+            headwise: false,
+        }
+    }
+}
+
+impl Problem {
+    fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    fn label(&self) -> String {
+        let Problem {
+            batch,
+            num_heads,
+            num_kv_heads,
+            dim_k,
+            dim_v,
+            k,
+            v,
+            block_size,
+            window,
+            softcap,
+            values,
+            headwise,
+        } = self;
+        let form = if *headwise { "headwise" } else { "uniform" };
+        let (k, v) = (k.name(), v.name());
+        format!(
+            "{batch:?} heads {num_heads}/{num_kv_heads} dims {dim_k}/{dim_v} {k}/{v} blocks of {block_size} \
+             window {window} softcap {softcap} {values:?} {form}"
+        )
+    }
+
+    fn check(&self, random: &mut Random, check: &mut dyn FnMut(Case<Attention>)) {
+        let layout = KvLayout {
+            k: self.k,
+            v: self.v,
+            head_dim_k: self.dim_k,
+            head_dim_v: self.dim_v,
+            num_kv_heads: self.num_kv_heads,
+            block_size: self.block_size,
+        };
+        let num_rows = self.batch.iter().map(|&(_, rows)| rows).sum();
+        let desc = Desc {
+            layout,
+            group: 0,
+            layer: 1,
+            num_heads: self.num_heads,
+            scale: 1.0 / (self.dim_k as f32).sqrt(),
+            softcap: self.softcap,
+            window: self.window,
+            rows: Rows::of(num_rows),
+        };
+        let q = random.values(self.values, num_rows * self.num_heads * self.dim_k);
+        let cache = cache::Contents::new(layout, self.batch, self.window, self.values, self.headwise, random);
+        let mut arena = Arena::default();
+        let num_outputs = num_rows * self.num_heads * self.dim_v;
+        let scratch = scratch_bytes(&desc, num_rows);
+        let slots = Slots { q: arena.input(&q), out: arena.output(num_outputs * 4), scratch: arena.output(scratch) };
+        let mut case = Case::new(self.label(), desc, slots, arena);
+        case.num_rows = num_rows;
+        let anything = Output { place: Place::Arena, at: slots.scratch.0, bounds: Bounds::Any(scratch) };
+        case.outputs = vec![Output::values(slots.out, terms(&desc, &cache, &q)), anything];
+        case.cache = cache.cache;
+        case.same_as_before = self.headwise;
+        check(case);
+    }
+}
+
+/// Per output `Σ p |v|`, times what an error of one unit in the largest score does to a weight.
+fn terms(desc: &Desc, contents: &cache::Contents, q: &[f32]) -> Vec<f32> {
+    let (dim_k, dim_v) = (desc.layout.head_dim_k, desc.layout.head_dim_v);
+    let mut terms = vec![0f32; q.len() / dim_k * dim_v];
+    for (query, (q, terms)) in q.chunks_exact(dim_k).zip(terms.chunks_exact_mut(dim_v)).enumerate() {
+        let (row, head) = (query / desc.num_heads, query % desc.num_heads);
+        let (keys, values, position) = contents.before(row, head / (desc.num_heads / desc.layout.num_kv_heads));
+        let first = first_visible(desc, position);
+        let (keys, values) = (&keys[first * dim_k..][..(position + 1 - first) * dim_k], &values[first * dim_v..]);
+        let values: Vec<f32> = values[..(position + 1 - first) * dim_v].iter().map(|value| value.abs()).collect();
+        attend(desc, q, keys, &values, terms);
+        let size = |key: &[f32]| -> f32 { q.iter().zip(key).map(|(q, k)| (q * k * desc.scale).abs()).sum() };
+        let largest = keys.chunks_exact(dim_k).map(size).fold(0f32, f32::max);
+        terms.iter_mut().for_each(|terms| *terms *= 1.0 + largest);
+    }
+    terms
+}

@@ -1,0 +1,119 @@
+//! A KV cache with random contents for the cases of `attention` and `kv_store`.
+
+use super::case::Cache;
+use super::{Random, Values};
+use crate::kv::KvLayout;
+use crate::launch::KvView;
+
+/// Layers in the group; the cases are about the last.
+pub const NUM_LAYERS: usize = 2;
+
+/// A cache and the values that were put into its last layer, decoded again.
+pub struct Contents {
+    /// The cache: blocks in random order, poison wherever no token is.
+    pub cache: Cache,
+    layout: KvLayout,
+    /// Per sequence and head: keys and values of all tokens, those of the step included.
+    tokens: Vec<Vec<(Vec<f32>, Vec<f32>)>>,
+}
+
+impl Contents {
+    /// `batch` holds, per sequence, tokens before the step and rows of the step. Blocks that no row can
+    /// see through the window are not there.
+    pub fn new(
+        layout: KvLayout,
+        batch: &[(usize, usize)],
+        window: u32,
+        values: Values,
+        headwise: bool,
+        random: &mut Random,
+    ) -> Self {
+        let heads = layout.num_kv_heads;
+        // Contents first, so that both forms of the same seed hold the same.
+        let mut vectors = |dim: usize, context: usize, rows: usize| random.values(values, dim * (context + rows));
+        let mut tokens: Vec<Vec<_>> = Vec::new();
+        for &(context, rows) in batch {
+            let head = |_| (vectors(layout.head_dim_k, context, rows), vectors(layout.head_dim_v, context, rows));
+            tokens.push((0..heads).map(head).collect());
+        }
+        let first_block = |context: usize| {
+            let first = if window == 0 { 0 } else { (context + 1).saturating_sub(window as usize) };
+            first / layout.block_size
+        };
+        let widths: Vec<usize> = batch
+            .iter()
+            .map(|&(context, rows)| (context + rows).div_ceil(layout.block_size) - first_block(context))
+            .collect();
+        let num_runs: usize = widths.iter().sum::<usize>() + 1;
+        let run_len = NUM_LAYERS * heads;
+        let storage = vec![0xff; num_runs * run_len * layout.block_bytes()];
+        let order = random.shuffled(if headwise { num_runs * run_len } else { num_runs });
+        let mut free = order.into_iter().map(|block| block as u32);
+        let mut cache = Cache { storage, ..Cache::default() };
+        let mut first_row = 0;
+        for (&(context, num_rows), &width) in batch.iter().zip(&widths) {
+            let view = |table: &[u32], lengths: &[u32]| KvView {
+                table: table.as_ptr(),
+                lengths: if headwise { lengths.as_ptr() } else { std::ptr::null() },
+                layer_stride: if headwise { (heads * width) as u32 } else { 0 },
+                head_stride: if headwise { width as u32 } else { 0 },
+                layer_step: if headwise { 0 } else { heads as u32 },
+                head_step: if headwise { 0 } else { 1 },
+                first_logical: first_block(context) as u32,
+                // The headwise form has its own lengths.
+                context: if headwise { u32::MAX } else { context as u32 },
+                first_row,
+                num_rows: num_rows as u32,
+            };
+            let table: Vec<u32> = if headwise {
+                free.by_ref().take(run_len * width).collect()
+            } else {
+                free.by_ref().take(width).map(|run| run * run_len as u32).collect()
+            };
+            let lengths = vec![context as u32; run_len];
+            cache.views.push(view(&table, &lengths));
+            cache.tables.extend([table, lengths]);
+            first_row += num_rows as u32;
+        }
+        let mut contents = Contents { cache, layout, tokens };
+        contents.store();
+        contents
+    }
+
+    /// Puts the tokens into the blocks that the views name, and takes back what the codec left of them.
+    fn store(&mut self) {
+        let layout = &self.layout;
+        for (view, heads) in self.cache.views.iter().zip(&mut self.tokens) {
+            for (head, (keys, values)) in heads.iter_mut().enumerate() {
+                let tokens = keys.chunks_exact_mut(layout.head_dim_k).zip(values.chunks_exact_mut(layout.head_dim_v));
+                for (token, (key, value)) in tokens.enumerate() {
+                    let logical = (token / layout.block_size) as u32;
+                    if logical < view.first_logical {
+                        continue;
+                    }
+                    let slot = token % layout.block_size;
+                    // SAFETY: the tables cover every logical block from the first on, and the storage
+                    // every physical one.
+                    unsafe {
+                        let block = view.physical(NUM_LAYERS as u32 - 1, head as u32, logical);
+                        let storage = self.cache.storage.as_mut_ptr();
+                        layout.k.encode(key, storage.add(layout.key_at(block, slot)));
+                        layout.v.encode(value, storage.add(layout.value_at(block, slot)));
+                        layout.k.decode(storage.add(layout.key_at(block, slot)), key);
+                        layout.v.decode(storage.add(layout.value_at(block, slot)), value);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Keys and values of one head for the sequence of `row`, and the row's position.
+    pub fn before(&self, row: usize, head: usize) -> (&[f32], &[f32], usize) {
+        let mut views = self.cache.views.iter().zip(&self.tokens);
+        let own = views.find(|(view, _)| row < (view.first_row + view.num_rows) as usize);
+        let Some((view, heads)) = own else { return (&[], &[], 0) };
+        let (keys, values) = &heads[head];
+        let tokens = keys.len() / self.layout.head_dim_k;
+        (keys, values, tokens - view.num_rows as usize + row - view.first_row as usize)
+    }
+}

@@ -1,0 +1,25 @@
+//! `attention` compiled for AVX2.
+
+use device::{Feature, Shard};
+
+use super::{Args, Attention, Desc, EXACTNESS, cpu};
+use crate::scratch::with_scratch;
+use crate::simd::Avx2;
+use crate::variant::{Launch, Variant};
+
+/// Head dimensions that are multiples of 8.
+pub const VARIANT: Variant<Attention> = Variant {
+    id: "attention/any/avx2",
+    needs: &[Feature::Avx2],
+    exactness: EXACTNESS,
+    accepts: |desc| cpu::accepts(desc, 8),
+    launch: Launch::Cpu(attention),
+};
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn attention(desc: &Desc, args: &Args, shard: &Shard<'_>) {
+    with_scratch(cpu::scratch_len(desc) * size_of::<f32>(), |scratch| {
+        // SAFETY: the caller's promise; the features are enabled above, also for closures.
+        unsafe { cpu::attention::<Avx2>(desc, args, shard, scratch.cast()) }
+    });
+}

@@ -1,0 +1,25 @@
+//! `attention` compiled for AVX-512.
+
+use device::{Feature, Shard};
+
+use super::{Args, Attention, Desc, EXACTNESS, cpu};
+use crate::scratch::with_scratch;
+use crate::simd::Avx512;
+use crate::variant::{Launch, Variant};
+
+/// Head dimensions that are multiples of 16.
+pub const VARIANT: Variant<Attention> = Variant {
+    id: "attention/any/avx512",
+    needs: &[Feature::Avx512],
+    exactness: EXACTNESS,
+    accepts: |desc| cpu::accepts(desc, 16),
+    launch: Launch::Cpu(attention),
+};
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn attention(desc: &Desc, args: &Args, shard: &Shard<'_>) {
+    with_scratch(cpu::scratch_len(desc) * size_of::<f32>(), |scratch| {
+        // SAFETY: the caller's promise; the features are enabled above, also for closures.
+        unsafe { cpu::attention::<Avx512>(desc, args, shard, scratch.cast()) }
+    });
+}
