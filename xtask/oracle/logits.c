@@ -1,7 +1,8 @@
-/* Asks libllama for the logits of a fixture, and writes them as little-endian f32, one row per token.
+/* Asks libllama for the logits of a fixture, and writes them as little-endian f32, one row per token; then goes on
+ * greedily, one token a step, and prints what it picked as a JSON list.
  * Built and called by `cargo xtask fixtures --oracle`.
  *
- * usage: oracle_logits MODEL.gguf OUT.logits TOKEN...
+ * usage: oracle_logits MODEL.gguf OUT.logits NUM_GREEDY TOKEN...
  *
  * Everything is kept in f32: no flash attention, an f32 KV cache, one thread so that sums have one order. */
 #include "llama.h"
@@ -19,16 +20,26 @@ static void only_errors(enum ggml_log_level level, const char * text, void * unu
     }
 }
 
+static llama_token most_likely(const float * logits, size_t num_vocab) {
+    size_t best = 0;
+    for (size_t i = 1; i < num_vocab; i++) {
+        if (logits[i] > logits[best]) {
+            best = i;
+        }
+    }
+    return (llama_token) best;
+}
+
 static int fail(const char * what) {
     fprintf(stderr, "oracle_logits: %s\n", what);
     return 1;
 }
 
 int main(int argc, char ** argv) {
-    if (argc < 4) {
-        return fail("usage: oracle_logits MODEL.gguf OUT.logits TOKEN...");
+    if (argc < 5) {
+        return fail("usage: oracle_logits MODEL.gguf OUT.logits NUM_GREEDY TOKEN...");
     }
-    const int num_tokens = argc - 3;
+    const int num_tokens = argc - 4, num_greedy = atoi(argv[3]);
     llama_log_set(only_errors, NULL);
     llama_backend_init();
 
@@ -52,7 +63,7 @@ int main(int argc, char ** argv) {
     struct llama_batch batch = llama_batch_init(num_tokens, 0, 1);
     batch.n_tokens = num_tokens;
     for (int i = 0; i < num_tokens; i++) {
-        batch.token[i] = atoi(argv[3 + i]);
+        batch.token[i] = atoi(argv[4 + i]);
         batch.pos[i] = i;
         batch.n_seq_id[i] = 1;
         batch.seq_id[i][0] = 0;
@@ -75,6 +86,16 @@ int main(int argc, char ** argv) {
     if (fclose(out) != 0) {
         return fail("cannot write the logits");
     }
+
+    llama_token token = most_likely(llama_get_logits_ith(context, num_tokens - 1), num_vocab);
+    for (int i = 0; i < num_greedy; i++) {
+        printf("%s%d", i == 0 ? "[" : ", ", token);
+        if (llama_decode(context, llama_batch_get_one(&token, 1)) != 0) {
+            return fail("cannot evaluate a greedy token");
+        }
+        token = most_likely(llama_get_logits_ith(context, 0), num_vocab);
+    }
+    puts("]");
     llama_batch_free(batch);
     llama_free(context);
     llama_model_free(model);

@@ -1,5 +1,5 @@
 //! `cargo xtask fixtures`: tiny models with seeded random weights, one per architecture and per thing that an
-//! architecture may do differently, with the logits that llama.cpp gives for them. Called by hand when a recipe is added.
+//! architecture may do differently, with the logits that llama.cpp gives for them and how it goes on. Called by hand when a recipe is added.
 //!
 //! A recipe is one row of [`recipes::RECIPES`]. Its file is the same on every machine, so `--check` compares bytes. The
 //! logits beside it come from a build of llama.cpp (`--oracle`), taken once in f32 and committed.
@@ -28,6 +28,9 @@ pub enum Mode {
 /// and inside every recipe's vocabulary.
 const TOKENS: [u32; 24] =
     [1, 65, 300, 12, 271, 271, 88, 140, 7, 299, 33, 260, 1, 199, 281, 65, 300, 12, 0, 255, 263, 264, 90, 305];
+
+/// How many tokens the oracle adds greedily.
+const NUM_GREEDY: usize = 16;
 
 /// Writes or checks every fixture.
 pub fn run(root: &Path, mode: Mode) -> Result<()> {
@@ -77,8 +80,9 @@ fn take_logits(root: &Path, folder: &Path, llama_cpp: &Path) -> Result<()> {
     for recipe in RECIPES {
         let logits = folder.join(format!("{}.logits", recipe.name));
         let mut ask = Command::new(&program);
-        ask.arg(folder.join(format!("{}.gguf", recipe.name))).arg(&logits);
-        process::run(ask.args(TOKENS.map(|token| token.to_string())))?;
+        ask.arg(folder.join(format!("{}.gguf", recipe.name))).arg(&logits).arg(NUM_GREEDY.to_string());
+        let greedy = process::capture(ask.args(TOKENS.map(|token| token.to_string())))?;
+        write(&folder.join(format!("{}.greedy.json", recipe.name)), greedy.as_bytes(), &Mode::Write)?;
         check_logits(&logits, recipe).with_context(|| format!("the oracle's logits of {}", recipe.name))?;
     }
     Ok(())
@@ -116,7 +120,19 @@ mod tests {
     }
 
     #[test]
-    fn names_are_unique_and_weights_differ_between_recipes() {
+    fn committed_fixtures_are_those_of_the_recipes() {
+        run(&crate::root(), Mode::Check).unwrap();
+    }
+
+    #[test]
+    fn committed_logits_are_of_use() {
+        for recipe in RECIPES {
+            check_logits(&crate::root().join(format!("fixtures/{}.logits", recipe.name)), recipe).unwrap();
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
         for (at, recipe) in RECIPES.iter().enumerate() {
             assert!(RECIPES[..at].iter().all(|other| other.name != recipe.name), "{} stands twice", recipe.name);
         }
