@@ -98,9 +98,33 @@ fn huge_counts_and_lengths_are_refused_before_anything_is_allocated() {
     }
 }
 
+/// A count is refused as soon as it is one too many, even where a truncation would be found later.
+#[test]
+fn a_count_of_one_too_many_is_refused() {
+    let bytes = |count: u64| Raw::header(3, 0, 1).string(b"key").u32(9).u32(0).u64(count).zeros(5);
+    assert!(Gguf::parse(&bytes(5).0).is_ok());
+    assert_eq!(
+        bytes(6).refused(),
+        "the elements of key: count 6 cannot be right, the rest of the file holds at most 5"
+    );
+}
+
+/// llama.cpp takes any byte but 0 for true.
+#[test]
+fn any_byte_but_zero_is_true() {
+    let raw = Raw::header(3, 0, 2).string(b"a").u32(7).bytes(&[2]).string(b"b").u32(9).u32(7).u64(2).bytes(&[0, 255]);
+    let metadata = Gguf::parse(&raw.0).unwrap().metadata;
+    assert_eq!((metadata.bool("a"), metadata.bools("b")), (Ok(true), Ok(Some(&[false, true][..]))));
+}
+
 #[test]
 fn bad_metadata_is_named() {
-    let nested = (0..5).fold(Raw::header(3, 0, 1).string(b"deep").u32(9), |raw, _| raw.u32(9).u64(1));
+    // `levels` arrays, one in the other, the innermost an empty one of bytes.
+    let nested = |levels: usize| {
+        let outer = Raw::header(3, 0, 1).string(b"deep").u32(9);
+        (1..levels).fold(outer, |raw, _| raw.u32(9).u64(1)).u32(0).u64(0)
+    };
+    assert!(Gguf::parse(&nested(4).0).is_ok());
     let alignment = |value: u32| Raw::header(3, 0, 1).string(b"general.alignment").u32(4).u32(value);
     for (raw, expected) in [
         (Raw::header(3, 0, 1).string(b"key").u32(13).zeros(8), "metadata key key: unknown value type 13"),
@@ -115,7 +139,7 @@ fn bad_metadata_is_named() {
             Raw::header(3, 0, 2).string(b"k").u32(0).bytes(&[1]).string(b"k").u32(0).bytes(&[2]),
             "metadata key k appears twice",
         ),
-        (nested.zeros(64), "metadata key deep: arrays nested more than 4 deep"),
+        (nested(5), "metadata key deep: arrays nested more than 4 deep"),
         (alignment(0), "general.alignment is 0, expected a power of two"),
         (alignment(48), "general.alignment is 48, expected a power of two"),
         (
