@@ -52,10 +52,6 @@ impl Log {
         self.line(Level::Trace, line);
     }
 
-    pub fn debug(&mut self, line: Arguments<'_>) {
-        self.line(Level::Debug, line);
-    }
-
     /// Whether lines of this level are written.
     pub fn shows(&self, level: Level) -> bool {
         level as u8 <= self.most

@@ -105,6 +105,14 @@ pub struct Chat {
     /// JSON object of extra variables for the template.
     pub template_kwargs: serde_json::Map<String, serde_json::Value>,
     pub multiline: bool,
+    /// Text back and forth without a template.
+    pub interactive: bool,
+    /// The same, and the first text is typed.
+    pub interactive_first: bool,
+    /// What stands before and behind a line that is typed there.
+    pub in_prefix: String,
+    pub in_suffix: String,
+    pub in_prefix_bos: bool,
     /// Do not touch the terminal: no line editing, no colours.
     pub simple_io: bool,
 }
@@ -239,6 +247,16 @@ impl Default for Bench {
             progress: false,
             delay_s: 0,
         }
+    }
+}
+
+impl Chat {
+    pub fn is_interactive(&self) -> bool {
+        self.interactive || self.interactive_first
+    }
+
+    pub fn is_framed(&self) -> bool {
+        !self.in_prefix.is_empty() || !self.in_suffix.is_empty() || self.in_prefix_bos
     }
 }
 

@@ -72,6 +72,34 @@ pub const FLAGS: &[Flag] = &[
             Ok(())
         },
     ),
+    Flag::switch(&["-i", "--interactive"], "go back and forth without a template; -r says where your turn begins")
+        .on(GROUP, RUN)
+        .set(|s, _| {
+            s.chat.interactive = true;
+            Ok(())
+        }),
+    Flag::switch(&["-if", "--interactive-first"], "the same, and you begin").on(GROUP, RUN).set(|s, _| {
+        s.chat.interactive_first = true;
+        Ok(())
+    }),
+    Flag::value(&["--in-prefix"], "TEXT", "without a template: what stands before a line you type").on(GROUP, RUN).set(
+        |s, g| {
+            s.chat.in_prefix = g.text.to_owned();
+            Ok(())
+        },
+    ),
+    Flag::value(&["--in-suffix"], "TEXT", "without a template: what stands behind a line you type").on(GROUP, RUN).set(
+        |s, g| {
+            s.chat.in_suffix = g.text.to_owned();
+            Ok(())
+        },
+    ),
+    Flag::switch(&["--in-prefix-bos"], "without a template: begin each line you type with BOS").on(GROUP, RUN).set(
+        |s, _| {
+            s.chat.in_prefix_bos = true;
+            Ok(())
+        },
+    ),
     Flag::switch(&["--simple-io"], "plain input and output: no line editing, no colours").on(GROUP, RUN).set(|s, _| {
         s.chat.simple_io = true;
         Ok(())

@@ -5,8 +5,8 @@ use super::{Effect, Flag, Group, all};
 /// The reference: one table for each heading, the refusals last.
 pub fn markdown() -> String {
     let mut page = String::from(
-        "# Flags\n\nMade from the table in `crates/cli/src/flags` by `cargo xtask docs`; do not edit.\n\
-         Names and meanings are llama.cpp's. A flag that is refused says why and what to do instead.\n",
+        "# Flags\n\nThe table is in `crates/cli/src/flags`. Names and meanings are llama.cpp's.\n\
+         A flag that is refused says why and what to do instead.\n",
     );
     for group in Group::ALL {
         page += &format!("\n## {}\n\n", group.title());
@@ -35,8 +35,7 @@ fn row(flag: &Flag) -> String {
         flag.commands.names().join(", ")
     };
     let env = if flag.env.is_empty() { String::new() } else { format!("`{}`", flag.env) };
-    let row = format!("| {}{} | {} | {} | {} |\n", names.join(", "), escape(&value), escape(&text), commands, env);
-    row
+    format!("| {}{} | {} | {} | {} |\n", names.join(", "), escape(&value), escape(&text), commands, env)
 }
 
 /// A bar would end the cell; `<` would begin HTML.

@@ -100,11 +100,6 @@ pub const FLAGS: &[Flag] = &[
         "there are no checkpoints of the context; leave it out",
     )
     .env("LLAMA_ARG_CTX_CHECKPOINTS"),
-    Flag::refused(&["-i", "--interactive"], "use -cnv for a chat, or -no-cnv for one completion"),
-    Flag::refused(&["-if", "--interactive-first"], "use -cnv for a chat, or -no-cnv for one completion"),
-    Flag::refused(&["--in-prefix-bos"], "the template places BOS; --chat-template changes it"),
-    Flag::refused(&["--in-prefix"], "the template frames each message; --chat-template changes it"),
-    Flag::refused(&["--in-suffix"], "the template frames each message; --chat-template changes it"),
     Flag::refused(&["--reasoning-budget"], NO_REASONING).env("LLAMA_ARG_THINK_BUDGET"),
     Flag::refused(&["--reasoning-budget-message"], NO_REASONING).env("LLAMA_ARG_THINK_BUDGET_MESSAGE"),
     Flag::refused(&["--grammar"], NO_GRAMMAR),

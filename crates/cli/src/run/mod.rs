@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `chat` | the conversation: turns, slash commands, one-shot answers |
 //! | `complete` | a prompt as it is, and what follows |
+//! | `interactive` | text back and forth without a template |
 //! | `session` | the model, the sampler, and one generation |
 //! | `input`, `commands` | where messages come from, and what can be typed |
 
@@ -11,6 +12,7 @@ mod chat;
 mod commands;
 mod complete;
 mod input;
+mod interactive;
 mod session;
 
 use crate::prompt_text;
@@ -24,7 +26,11 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     let template = chat::template_source(&settings.chat)?;
     let mut session = Session::open(settings)?;
     let has_template = template.is_some() || session.llm.chat_template().is_some();
-    if settings.chat.conversation.unwrap_or(has_template) {
+    let conversation = settings.chat.conversation.unwrap_or(has_template);
+    // As in llama.cpp, a frame of one's own takes the place of the template.
+    if settings.chat.is_interactive() || (conversation && settings.chat.is_framed()) {
+        interactive::run(&mut session, prompt)
+    } else if conversation {
         chat::run(&mut session, template, prompt)
     } else {
         complete::run(&mut session, prompt)

@@ -37,8 +37,9 @@ pub struct Session<'a> {
 /// What one generation gave.
 pub struct Answer {
     pub text: String,
+    /// All of its tokens, also those whose text is left out.
+    pub tokens: Vec<u32>,
     pub reason: FinishReason,
-    pub usage: Usage,
 }
 
 impl<'a> Session<'a> {
@@ -86,13 +87,14 @@ impl<'a> Session<'a> {
         show: &mut dyn FnMut(&str) -> std::io::Result<()>,
     ) -> anyhow::Result<Answer> {
         let request = self.request(prompt, max_new_tokens)?;
-        let (mut text, mut outcome, mut broken) = (String::new(), None, None);
+        let (mut text, mut tokens, mut outcome, mut broken) = (String::new(), Vec::new(), None, None);
         self.interrupted.store(false, Ordering::Relaxed);
         self.answering.store(true, Ordering::Relaxed);
         let interrupted = &self.interrupted;
         let done = self.llm.engine().answer(request, |event| {
             match event {
-                Event::Token { piece, .. } => {
+                Event::Token { token, piece } => {
+                    tokens.push(token);
                     text += &piece;
                     if let Err(problem) = show(&piece) {
                         broken = Some(problem);
@@ -114,7 +116,7 @@ impl<'a> Session<'a> {
         let Some(outcome) = outcome else { bail!("the engine ended without an answer") };
         let (reason, usage, timings) = outcome?;
         self.add(usage, timings);
-        Ok(Answer { text, reason, usage })
+        Ok(Answer { text, tokens, reason })
     }
 
     /// `--verbose-prompt`: the tokens that go in.

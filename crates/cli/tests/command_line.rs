@@ -1,0 +1,80 @@
+//! The program without a model: help, versions, reports of the machine, and mistakes in how it is called.
+
+mod support;
+
+use support::{chaski, complaint_of, stdout_of};
+
+#[test]
+fn help_shows_the_commands_and_their_flags() {
+    let program = stdout_of(&["--help"]);
+    for command in ["run", "bench", "perplexity", "tokenize", "inspect", "explain", "devices", "pull", "models"] {
+        assert!(program.contains(command), "{command} is missing in:\n{program}");
+        let page = stdout_of(&[command, "--help"]);
+        assert!(page.contains(&format!("Usage: chaski {command}")) && page.contains("Examples:"), "{page}");
+    }
+    assert_eq!(stdout_of(&[]), program);
+    assert_eq!(stdout_of(&["help", "run"]), stdout_of(&["run", "-h"]));
+    assert!(stdout_of(&["--version"]).starts_with("chaski 0."));
+}
+
+#[test]
+fn the_flag_reference_and_completions_come_out() {
+    let page = stdout_of(&["__docs", "flags"]);
+    assert!(page.starts_with("# Flags") && page.contains("| `-m`, `--model` MODEL |"), "{}", &page[..200]);
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(stdout_of(&["completions", shell]).contains("ctx-size"), "{shell}");
+    }
+    assert_eq!(stdout_of(&["run", "--completion-bash"]), stdout_of(&["completions", "bash"]));
+    complaint_of(&["completions", "cmd"], 2);
+}
+
+#[test]
+fn devices_tells_of_this_machine() {
+    let list: serde_json::Value = serde_json::from_str(&stdout_of(&["devices", "-o", "json"])).unwrap();
+    assert_eq!(list[0]["device"], "cpu");
+    assert!(list[0]["num_threads"].as_u64().unwrap() >= 1);
+    assert!(stdout_of(&["run", "--list-devices"]).contains("cores"));
+}
+
+#[test]
+fn models_lists_the_names_that_can_be_pulled() {
+    let text = stdout_of(&["models"]);
+    assert!(text.contains("smollm2") && text.contains("qwen2.5-coder-1.5b"), "{text}");
+    let list: Vec<serde_json::Value> = serde_json::from_str(&stdout_of(&["models", "-o", "json"])).unwrap();
+    assert!(list.iter().any(|entry| entry["name"] == "smollm2" && entry["bytes"] == 98_362_432));
+}
+
+#[test]
+fn mistakes_are_named_in_one_line() {
+    for (words, said) in [
+        (&["run", "--temprature", "1"][..], "--temprature: no such flag, did you mean"),
+        (&["run", "m", "--top-k", "many"], "top_k (--top-k): expected a whole number"),
+        (&["run", "m", "-c", "-5"], "-c: expected a number from 0"),
+        (&["run", "m", "-ngl", "99"], "-ngl: `99` is not supported: this version computes on the CPU only"),
+        (&["run", "m", "--lora", "a.gguf"], "--lora: not supported"),
+        (&["bench", "m", "-o", "sql"], "-o: sql is not supported"),
+        (&["devices", "-m", "x"], "-m: not a flag of `chaski devices`"),
+        (&["serve"], "serve: not supported"),
+        (&["rum"], "rum: no such command, did you mean `run`?"),
+    ] {
+        let line = complaint_of(words, 2);
+        assert!(line.starts_with(said), "{words:?}: {line}");
+    }
+}
+
+#[test]
+fn a_refused_variable_is_named() {
+    let output = support::program().args(["run", "m"]).env("LLAMA_ARG_MMPROJ", "x.gguf").output().unwrap();
+    let outcome = support::outcome(output);
+    assert_eq!(outcome.code, Some(2));
+    assert!(outcome.stderr.starts_with("error: LLAMA_ARG_MMPROJ: not supported"), "{outcome:?}");
+}
+
+#[test]
+fn a_call_without_a_model_says_how_to_give_one() {
+    for command in ["run", "bench", "tokenize", "inspect", "explain", "pull"] {
+        let outcome = chaski(&[command]);
+        assert_eq!(outcome.code, Some(1), "{command}: {outcome:?}");
+        assert!(outcome.stderr.contains("given"), "{command}: {outcome:?}");
+    }
+}
