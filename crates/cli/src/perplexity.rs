@@ -43,7 +43,11 @@ fn score(settings: &Settings, base: Option<&Path>) -> anyhow::Result<()> {
         max_chunks: (settings.perplexity.chunks > 0).then_some(settings.perplexity.chunks),
         bos: tokenizer.vocab().special().bos.filter(|_| tokenizer.vocab().add_bos()),
     };
-    log.info(format_args!("{} tokens, {} chunks of {context}", tokens.len(), tokens.len() / context as usize));
+    let filled = tokens.len() / context as usize;
+    if filled > 1 {
+        let num_chunks = chunking.max_chunks.map_or(filled, |most| most.min(filled));
+        log.info(format_args!("{} tokens, {num_chunks} chunks of {context}", tokens.len()));
+    }
 
     let mut stepper = Stepper::new(&mut llm, settings.load.ubatch)?;
     let mut file = base.map(Partial::create).transpose()?;

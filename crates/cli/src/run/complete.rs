@@ -21,6 +21,7 @@ pub fn run(session: &mut Session<'_>, prompt: Option<Vec<u8>>) -> anyhow::Result
             None => bail!("the prompt is empty, and this model has no token to begin a text with"),
         }
     }
+    session.check_length(&tokens)?;
     session.show_prompt(&tokens);
 
     let mut show = |text: &str| {

@@ -37,7 +37,7 @@ impl Input {
         let config = rustyline::Config::builder().max_history_size(1000)?.auto_add_history(false).build();
         let mut editor = Box::new(DefaultEditor::with_config(config).context("terminal")?);
         if let Some(path) = &history {
-            // The first chat has no history yet.
+            // The first chat has no history yet; a broken one is no reason not to chat.
             let _ = editor.load_history(path);
         }
         Ok(Input { source: Source::Editor { editor, history, color }, multiline })
@@ -104,6 +104,7 @@ impl Input {
         if let Source::Editor { editor, history, .. } = &mut self.source {
             let known = editor.add_history_entry(message).unwrap_or(false);
             if let (true, Some(path)) = (known, history) {
+                let _ = path.parent().map(std::fs::create_dir_all);
                 // A history that cannot be written is no reason to end a chat.
                 let _ = editor.append_history(path);
             }

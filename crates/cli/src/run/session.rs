@@ -79,6 +79,15 @@ impl<'a> Session<'a> {
         u32::try_from(self.settings.prompt.predict).ok()
     }
 
+    /// Whether the prompt fits, asked before any of it is printed.
+    pub fn check_length(&self, prompt: &[u32]) -> anyhow::Result<()> {
+        let (num_prompt, context) = (prompt.len(), self.llm.context());
+        if num_prompt >= context as usize {
+            return Err(engine::Error::PromptTooLong { num_prompt, context }.into());
+        }
+        Ok(())
+    }
+
     /// Goes on from `prompt`, handing each piece of text to `show` as it comes. Ctrl-C ends the answer.
     pub fn generate(
         &mut self,
