@@ -81,6 +81,9 @@ pub const FLAGS: &[Flag] = &[
         s.bench.delay_s = g.number(0..=3600)?;
         Ok(())
     }),
+    Flag::value(&["--repack"], "1", "lay weights out anew where a kernel wants it: always, 1")
+        .on(GROUP, BENCH)
+        .set(|_, g| g.only(&["1"], "the layout belongs to the kernel; --plan and --isa choose other kernels")),
     Flag::value(&["-embd", "--embeddings"], "0", "measure embeddings: not offered, 0")
         .on(GROUP, BENCH)
         .set(|_, g| g.only(&["0"], "there are no embeddings yet; leave it out")),

@@ -115,7 +115,7 @@ pub const FLAGS: &[Flag] = &[
     Flag::switch(&["--repack"], "lay weights out anew where a kernel wants it (always on)")
         .env("LLAMA_ARG_REPACK")
         .off(&["-nr", "--no-repack"])
-        .on(GROUP, PLAN)
+        .on(GROUP, Commands::RUN.and(Commands::PERPLEXITY).and(Commands::EXPLAIN))
         .set(|_, g| g.must_be_on("the layout belongs to the kernel; `--plan exact` and `--isa` choose other kernels")),
     Flag::value(&["-np", "--parallel"], "1", "sequences decoded side by side: 1 in this command")
         .env("LLAMA_ARG_N_PARALLEL")

@@ -40,8 +40,9 @@ fn every_flag_of_the_oracle_is_implemented_or_refused() {
             let rows: Vec<Flag> = all().filter(|flag| flag.spellings().any(|known| known == name)).collect();
             assert!(!rows.is_empty(), "{name} is not in the table");
             let has = |program| programs.split(',').any(|known| known == program);
-            if has("completion") || has("cli") {
-                assert!(rows.iter().any(|flag| flag.commands.has(Command::Run)), "{name} is unknown to `run`");
+            for (command, known) in [(Command::Run, has("completion") || has("cli")), (Command::Bench, has("bench"))] {
+                let found = rows.iter().any(|flag| flag.commands.has(command));
+                assert!(found || !known, "{name} is unknown to `{}`", command.row().name);
             }
             count += 1;
         }

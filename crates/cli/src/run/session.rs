@@ -96,6 +96,8 @@ impl<'a> Session<'a> {
         show: &mut dyn FnMut(&str) -> std::io::Result<()>,
     ) -> anyhow::Result<Answer> {
         let request = self.request(prompt, max_new_tokens)?;
+        let stages: Vec<&str> = request.sampler.stages().collect();
+        self.log.trace(format_args!("seed {}, samplers: {}", request.sampler.seed(), stages.join(" → ")));
         let (mut text, mut tokens, mut outcome, mut broken) = (String::new(), Vec::new(), None, None);
         self.interrupted.store(false, Ordering::Relaxed);
         self.answering.store(true, Ordering::Relaxed);
