@@ -4,8 +4,8 @@
 
 use super::draw::{self, STREAM};
 use super::journal::Journal;
-use super::stage::{Setup, Stage, StageSpec, Step};
-use super::{Candidates, Error, Kind, ParamSpec};
+use super::stage::{Built, Setup, Stage, StageSpec, Step};
+use super::{Candidates, Kind, ParamSpec};
 
 pub(super) const STAGE: StageSpec =
     StageSpec { name: "adaptive_p", letter: Some('a'), aliases: &[], params: &[&TARGET, &DECAY], build };
@@ -33,7 +33,7 @@ const PEAK: f32 = 5.0;
 /// Slope of the far tails, in logits per `WIDTH`.
 const SHARPNESS: f32 = 10.0;
 
-fn build(setup: &Setup) -> Result<Option<Box<dyn Stage>>, Error> {
+fn build(setup: &Setup) -> Built {
     let (target, decay) = (setup.params.float(&TARGET), setup.params.float(&DECAY));
     if target < 0.0 {
         return (draw::STAGE.build)(setup);
@@ -69,7 +69,7 @@ impl Stage for AdaptiveP {
         let aim = (2.0 * self.target - sum / weight).clamp(0.0, 1.0);
         self.before.clear();
         self.before.extend((0..candidates.len()).map(|index| candidates.probability(index)));
-        candidates.map(|logit, probability| {
+        candidates.map_by_probability(|logit, probability| {
             let distance = ((probability - aim) / WIDTH).abs();
             if logit == f32::NEG_INFINITY { logit } else { PEAK - SHARPNESS * distance * distance / (1.0 + distance) }
         });
@@ -90,6 +90,10 @@ impl Stage for AdaptiveP {
     fn rollback(&mut self, position: usize) {
         self.average.rollback(position);
         self.drawn = None;
+    }
+
+    fn reserve(&mut self, num_tokens: usize) {
+        self.average.reserve(num_tokens);
     }
 
     fn boxed_clone(&self) -> Box<dyn Stage> {

@@ -77,9 +77,12 @@ impl Sampler {
         Ok(sampler)
     }
 
-    /// Makes room for a sequence of this many tokens, so that accepting them does not allocate.
+    /// Makes room to accept this many further tokens without allocating.
     pub fn reserve(&mut self, num_tokens: usize) {
-        self.history.reserve(num_tokens.saturating_sub(self.history.len()));
+        self.history.reserve(num_tokens);
+        for (_, stage) in &mut self.stages {
+            stage.reserve(num_tokens);
+        }
     }
 
     /// Picks the next token from a row of logits `[num_tokens]`. The sampler learns of it only through

@@ -2,8 +2,8 @@
 //! by multiplier · base ^ (length − allowed length). Sequence breakers end a repetition. Source: the method's
 //! description at github.com/oobabooga/text-generation-webui/pull/5677.
 
-use super::stage::{Setup, Stage, StageSpec, Step};
-use super::{Candidates, Error, Kind, ParamSpec, Params};
+use super::stage::{Built, Setup, Stage, StageSpec, Step};
+use super::{Candidates, Kind, ParamSpec, Params};
 
 pub(super) const STAGE: StageSpec = StageSpec {
     name: "dry",
@@ -111,7 +111,7 @@ fn is_on(params: &Params) -> bool {
     params.float(&MULTIPLIER) != 0.0 && params.int(&PENALTY_LAST_N) > 0
 }
 
-fn build(setup: &Setup) -> Result<Option<Box<dyn Stage>>, Error> {
+fn build(setup: &Setup) -> Built {
     let params = setup.params;
     let mut breakers = setup.vocab.breakers.to_vec();
     breakers.sort();

@@ -21,6 +21,10 @@ impl<T: Copy> Journal<T> {
         self.now = value;
     }
 
+    pub fn reserve(&mut self, num_changes: usize) {
+        self.past.reserve(num_changes);
+    }
+
     /// The value as it was before the token at `position`.
     pub fn rollback(&mut self, position: usize) {
         while let Some((_, before)) = self.past.pop_if(|(changed, _)| *changed >= position) {

@@ -1,7 +1,7 @@
 //! Logit bias: adds to the logits of single tokens, before everything else. -infinity excludes a token; so are
 //! excluded the end-of-generation tokens under `ignore_eos`, and the tokens that the model's file suppresses.
 
-use super::stage::{Setup, Stage, StageSpec, Step};
+use super::stage::{Built, Setup, Stage, StageSpec, Step};
 use super::{Candidates, Error, Kind, ParamSpec};
 
 pub(super) const STAGE: StageSpec =
@@ -23,7 +23,7 @@ const IGNORE_EOS: ParamSpec = ParamSpec {
     group: "sampling",
 };
 
-fn build(setup: &Setup) -> Result<Option<Box<dyn Stage>>, Error> {
+fn build(setup: &Setup) -> Built {
     let num_tokens = setup.vocab.num_tokens;
     let mut biases = setup.params.biases(&LOGIT_BIAS);
     if let Some(&(token, _)) = biases.iter().find(|(token, _)| *token as usize >= num_tokens) {

@@ -3,8 +3,8 @@
 
 use super::draw::STREAM;
 use super::journal::Journal;
-use super::stage::{Setup, Stage, StageSpec, Step};
-use super::{Candidates, Error, Kind, ParamSpec, Params};
+use super::stage::{Built, Setup, Stage, StageSpec, Step};
+use super::{Candidates, Kind, ParamSpec, Params};
 
 pub(super) const STAGE: StageSpec =
     StageSpec { name: "mirostat", letter: None, aliases: &[], params: &[&MIROSTAT, &TAU, &ETA], build };
@@ -41,7 +41,7 @@ pub(super) fn version(params: &Params) -> i64 {
     params.int(&MIROSTAT)
 }
 
-fn build(setup: &Setup) -> Result<Option<Box<dyn Stage>>, Error> {
+fn build(setup: &Setup) -> Built {
     let (tau, eta) = (setup.params.float(&TAU), setup.params.float(&ETA));
     let first = version(setup.params) == 1;
     let num_tokens = setup.vocab.num_tokens;
@@ -94,6 +94,10 @@ impl Stage for Mirostat {
     fn rollback(&mut self, position: usize) {
         self.mu.rollback(position);
         self.drawn = None;
+    }
+
+    fn reserve(&mut self, num_tokens: usize) {
+        self.mu.reserve(num_tokens);
     }
 
     fn boxed_clone(&self) -> Box<dyn Stage> {

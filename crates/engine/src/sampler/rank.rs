@@ -12,6 +12,13 @@ pub(super) struct Ranking {
 }
 
 impl Ranking {
+    /// Room for searches among this many values.
+    pub fn new(num_values: usize) -> Self {
+        let num_blocks = num_values.div_ceil(BLOCK);
+        let buffer = || Vec::with_capacity(num_blocks);
+        Self { keys: Vec::with_capacity(num_values), maxima: buffer(), spare: buffer() }
+    }
+
     /// Finds the `n` largest values. Of equal ones those with the lower index; NaN is left out.
     ///
     /// The n-th largest of the block maxima is a floor under the n-th largest value, so only the few blocks that
@@ -22,13 +29,18 @@ impl Ranking {
         let mut floor = f32::NEG_INFINITY;
         if n > 0 && n < values.len() / BLOCK {
             self.maxima.extend(values.chunks(BLOCK).map(max));
-            self.spare.clone_from(&self.maxima);
+            self.spare.clear();
+            self.spare.extend_from_slice(&self.maxima);
             floor = *self.spare.select_nth_unstable_by(n - 1, |a, b| b.total_cmp(a)).1;
         }
         self.keys.clear();
+        let mut at_floor = 0; // of those equal to the floor (often -infinity) the first n are enough
         for (block, chunk) in values.chunks(BLOCK).enumerate() {
             if self.maxima.get(block).is_none_or(|&max| max >= floor) {
-                let reaching = chunk.iter().enumerate().filter(|&(_, &value)| value >= floor);
+                let reaching = chunk.iter().enumerate().filter(|&(_, &value)| {
+                    at_floor += usize::from(value == floor);
+                    value > floor || value == floor && at_floor <= n
+                });
                 self.keys.extend(reaching.map(|(offset, &value)| key(value, block * BLOCK + offset)));
             }
         }
@@ -56,14 +68,13 @@ impl Ranking {
 pub(super) fn max(values: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
     let mut lanes = [f32::NEG_INFINITY; 16]; // independent lanes, so that the loop is vectorised
-    let chunks = values.chunks_exact(lanes.len());
-    let rest = chunks.remainder().iter().fold(f32::NEG_INFINITY, |best, &value| larger(best, value));
+    let (chunks, rest) = values.as_chunks::<16>();
     for chunk in chunks {
         for (lane, &value) in lanes.iter_mut().zip(chunk) {
             *lane = larger(*lane, value);
         }
     }
-    lanes.into_iter().fold(rest, larger)
+    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |best, &value| larger(best, value))
 }
 
 /// Sorts like (value descending, index ascending).
@@ -84,7 +95,7 @@ mod tests {
     /// Ties, both zeros, infinities and NaN, at sizes around a block and for every kind of n.
     #[test]
     fn agrees_with_a_full_sort() {
-        let mut ranking = Ranking::default();
+        let mut ranking = Ranking::new(5);
         let mut state = 1u32;
         for len in [0, 1, 2, 127, 128, 129, 1000, 20_000] {
             let values: Vec<f32> = (0..len)

@@ -14,6 +14,9 @@ pub trait Stage: std::fmt::Debug + Send {
     /// Forgets all tokens at `position` and after.
     fn rollback(&mut self, _position: usize) {}
 
+    /// Makes room to accept this many further tokens without allocating.
+    fn reserve(&mut self, _num_tokens: usize) {}
+
     /// A copy that goes its own way.
     fn boxed_clone(&self) -> Box<dyn Stage>;
 }
@@ -36,8 +39,11 @@ pub struct StageSpec {
     /// What can be set.
     pub params: &'static [&'static ParamSpec],
     /// Makes the stage; `None` when its parameters switch it off.
-    pub build: fn(&Setup) -> Result<Option<Box<dyn Stage>>, Error>,
+    pub build: fn(&Setup) -> Built,
 }
+
+/// A stage, or nothing where its parameters switch it off.
+pub type Built = Result<Option<Box<dyn Stage>>, Error>;
 
 /// What a stage is made from.
 #[derive(Debug)]

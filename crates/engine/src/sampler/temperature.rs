@@ -74,7 +74,7 @@ impl Stage for Temperature {
         if temperature <= 0.0 {
             candidates.keep_best();
         } else {
-            candidates.map(|logit, _| logit / temperature);
+            candidates.map(|logit| logit / temperature);
         }
     }
 

@@ -34,12 +34,8 @@ impl Stage for TopNSigma {
         if candidates.len() <= 1 || max == f32::NEG_INFINITY {
             return;
         }
-        let finite = |&logit: &f32| logit != f32::NEG_INFINITY;
-        let count = candidates.logits().iter().copied().filter(finite).count() as f64;
-        let mean = sum(candidates.logits(), f64::from) / count;
-        let variance = sum(candidates.logits(), |logit| (f64::from(logit) - mean).powi(2)) / count;
-        let floor = max - self.n * variance.sqrt() as f32;
-        candidates.map(|logit, _| if logit < floor { f32::NEG_INFINITY } else { logit });
+        let floor = max - self.n * variance(candidates.logits(), max).sqrt() as f32;
+        candidates.map(|logit| if logit < floor { f32::NEG_INFINITY } else { logit });
     }
 
     fn boxed_clone(&self) -> Box<dyn Stage> {
@@ -47,13 +43,30 @@ impl Stage for TopNSigma {
     }
 }
 
-/// Sum over the logits above -infinity, in lanes so that the additions need not wait for one another.
-fn sum(logits: &[f32], term: impl Fn(f32) -> f64) -> f64 {
-    let mut lanes = [0.0; 8];
-    for chunk in logits.chunks(lanes.len()) {
-        for (lane, &logit) in lanes.iter_mut().zip(chunk) {
-            *lane += if logit == f32::NEG_INFINITY { 0.0 } else { term(logit) };
-        }
+/// Variance of the logits above -infinity: one pass over their distances from the largest.
+fn variance(logits: &[f32], max: f32) -> f64 {
+    let mut sums = [[0.0; LANES]; 3];
+    let (chunks, rest) = logits.as_chunks();
+    for chunk in chunks {
+        add(&mut sums, chunk, max);
     }
-    lanes.iter().sum()
+    let mut last = [f32::NEG_INFINITY; LANES];
+    last[..rest.len()].copy_from_slice(rest);
+    add(&mut sums, &last, max);
+    let [count, sum, square] = sums.map(|lanes| lanes.iter().sum::<f64>());
+    (square / count - (sum / count).powi(2)).max(0.0)
+}
+
+/// Independent sums, so that additions need not wait for one another.
+const LANES: usize = 4;
+
+#[inline(always)] // else the sums live in memory, which costs tenfold
+fn add([counts, sums, squares]: &mut [[f64; LANES]; 3], logits: &[f32; LANES], max: f32) {
+    for lane in 0..LANES {
+        let counted = logits[lane] != f32::NEG_INFINITY;
+        let below = if counted { f64::from(max) - f64::from(logits[lane]) } else { 0.0 };
+        counts[lane] += if counted { 1.0 } else { 0.0 };
+        sums[lane] += below;
+        squares[lane] += below * below;
+    }
 }

@@ -25,7 +25,7 @@ fn row() -> impl Strategy<Value = Vec<f32>> {
             0 => lcg.row(len),
             1 => (0..len).map(|_| (lcg.bits() % 16) as f32 / 2.0).collect(), // ties
             _ => (0..len)
-                .map(|_| if lcg.bits() % 3 == 0 { f32::NEG_INFINITY } else { lcg.unit() })
+                .map(|_| if lcg.bits().is_multiple_of(3) { f32::NEG_INFINITY } else { lcg.unit() })
                 .chain([0.0])
                 .collect(),
         }
