@@ -70,10 +70,14 @@ impl Chain {
 
     /// Joins neighbours until no two of them make a pair.
     pub(crate) fn join(&mut self, pair: impl Fn(&Node, &Node) -> Pair) {
+        self.prepare(&pair);
+        if self.nodes.len() <= SCAN_AT_MOST { self.join_scanning(pair) } else { self.join_queueing(pair) }
+    }
+
+    fn prepare(&mut self, pair: impl Fn(&Node, &Node) -> Pair) {
         for at in 1..self.nodes.len() {
             self.nodes[at - 1].pair = pair(&self.nodes[at - 1], &self.nodes[at]);
         }
-        if self.nodes.len() <= SCAN_AT_MOST { self.join_scanning(pair) } else { self.join_queueing(pair) }
     }
 
     fn join_scanning(&mut self, pair: impl Fn(&Node, &Node) -> Pair) {
@@ -121,6 +125,65 @@ impl Chain {
                 nodes[previous].pair = pair(&nodes[previous], &nodes[at]);
                 heap.extend(entry(nodes, previous));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A chain of one-byte symbols.
+    fn chain(symbols: &[u32]) -> Chain {
+        let mut chain = Chain::default();
+        symbols.iter().for_each(|&symbol| chain.push(symbol, 1));
+        chain
+    }
+
+    fn result(chain: &Chain) -> Vec<(u32, u32)> {
+        chain.live().map(|node| (node.symbol, node.len)).collect()
+    }
+
+    /// What the two methods stand for, at its plainest.
+    fn plainly(symbols: &[u32], pair: impl Fn(u32, u32) -> Pair) -> Vec<(u32, u32)> {
+        let mut parts: Vec<(u32, u32)> = symbols.iter().map(|&symbol| (symbol, 1)).collect();
+        loop {
+            let pairs = parts.windows(2).map(|two| pair(two[0].0, two[1].0));
+            let Some((at, best)) = pairs.enumerate().min_by_key(|(_, pair)| pair.key).filter(|(_, p)| p.key != NONE)
+            else {
+                return parts;
+            };
+            parts[at] = (best.symbol, parts[at].1 + parts.remove(at + 1).1);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn scanning_and_queueing_agree(
+            symbols in prop::collection::vec(0u32..4, 1..120),
+            table in prop::collection::vec((0u32..40, 0u32..8), 64),
+            with_ties: bool,
+        ) {
+            // Symbols are 0 to 7; a third of the pairs do not join. Without ties each pair has a
+            // key of its own, as merges have; with them they are like scores.
+            let pair = |left: u32, right: u32| {
+                let at = left * 8 + right;
+                let (key, symbol) = table[at as usize];
+                match key {
+                    0..13 => Pair::NONE,
+                    key => Pair { key: if with_ties { key } else { key << 8 | at }, symbol },
+                }
+            };
+            let expected = plainly(&symbols, pair);
+            let of_nodes = |left: &Node, right: &Node| pair(left.symbol, right.symbol);
+            let (mut scanned, mut queued) = (chain(&symbols), chain(&symbols));
+            scanned.prepare(of_nodes);
+            scanned.join_scanning(of_nodes);
+            prop_assert_eq!(&result(&scanned), &expected);
+            queued.prepare(of_nodes);
+            queued.join_queueing(of_nodes);
+            prop_assert_eq!(&result(&queued), &expected);
         }
     }
 }

@@ -32,6 +32,7 @@ pub mod vocab;
 
 pub use detokenizer::Detokenizer;
 pub use error::Error;
+pub use pretokenizer::pre_tokenizers;
 pub use stop::{Stop, StopStrings};
 pub use tokenizer::{Detokenize, Encode, Tokenizer};
 pub use vocab::{Attributes, SpecialTokens, Vocab};

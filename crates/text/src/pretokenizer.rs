@@ -10,6 +10,11 @@ pub(crate) use table::{PreRow, Spelling, row};
 use crate::unicode;
 use pattern::Pattern;
 
+/// Every name that `tokenizer.ggml.pre` may have; the empty one is that of a file without it.
+pub fn pre_tokenizers() -> impl Iterator<Item = &'static str> {
+    table::ROWS.iter().flat_map(|row| row.names).copied()
+}
+
 /// One pass over the text; each pass cuts the pieces of the pass before.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pass {
@@ -147,3 +152,6 @@ fn thousands_ascii(text: &[u8]) -> Vec<usize> {
     }
     cuts
 }
+
+#[cfg(test)]
+mod tests;
