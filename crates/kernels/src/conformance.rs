@@ -7,7 +7,11 @@
 mod attention;
 mod cache;
 mod case;
+mod matmul;
+mod positional;
 mod random;
+mod rowwise;
+mod weight;
 
 use device::{Hardware, Pool, PoolError};
 

@@ -16,3 +16,58 @@ fn conforms<O: Conform>() {
 fn attention() {
     conforms::<ops::Attention>();
 }
+
+#[test]
+fn matmul() {
+    conforms::<ops::Matmul>();
+}
+
+#[test]
+fn embed() {
+    conforms::<ops::Embed>();
+}
+
+#[test]
+fn norm() {
+    conforms::<ops::Norm>();
+}
+
+#[test]
+fn quantize() {
+    conforms::<ops::Quantize>();
+}
+
+#[test]
+fn rope_table() {
+    conforms::<ops::RopeTable>();
+}
+
+#[test]
+fn rope() {
+    conforms::<ops::Rope>();
+}
+
+#[test]
+fn kv_store() {
+    conforms::<ops::KvStore>();
+}
+
+#[test]
+fn glu() {
+    conforms::<ops::Glu>();
+}
+
+#[test]
+fn add() {
+    conforms::<ops::Add>();
+}
+
+#[test]
+fn softcap() {
+    conforms::<ops::Softcap>();
+}
+
+#[test]
+fn gather() {
+    conforms::<ops::Gather>();
+}

@@ -107,6 +107,18 @@ impl Contents {
         }
     }
 
+    /// Byte offsets of the key and the value of a row.
+    pub fn place(&self, row: usize, head: usize) -> (usize, usize) {
+        let (_, _, position) = self.before(row, head);
+        let mut views = self.cache.views.iter();
+        let own = views.find(|view| row < (view.first_row + view.num_rows) as usize);
+        let logical = (position / self.layout.block_size) as u32;
+        // SAFETY: the tables cover the positions of all rows.
+        let block = own.map_or(0, |view| unsafe { view.physical(NUM_LAYERS as u32 - 1, head as u32, logical) });
+        let slot = position % self.layout.block_size;
+        (self.layout.key_at(block, slot), self.layout.value_at(block, slot))
+    }
+
     /// Keys and values of one head for the sequence of `row`, and the row's position.
     pub fn before(&self, row: usize, head: usize) -> (&[f32], &[f32], usize) {
         let mut views = self.cache.views.iter().zip(&self.tokens);

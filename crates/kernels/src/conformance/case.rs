@@ -116,7 +116,7 @@ pub struct Case<O: Op> {
     /// Cache before the run, as group 0.
     pub cache: Cache,
     /// Keeps the weights alive that the slots name.
-    pub weights: Vec<Buffer>,
+    pub weights: Vec<Option<Buffer>>,
     /// All that the op writes.
     pub outputs: Vec<Output>,
     /// Whether every variant must give the same bits as on the case before.

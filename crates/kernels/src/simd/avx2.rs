@@ -16,6 +16,10 @@ impl Lanes for Avx2 {
         splat(value: f32) -> Self = Self(_mm256_set1_ps(value));
         load(at: *const f32) -> Self = Self(_mm256_loadu_ps(at));
         load_part(at: *const f32, count: usize) -> Self = Self(_mm256_maskload_ps(at, first(count)));
+        load_twice(at: *const f32) -> Self = {
+            let order = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
+            Self(_mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(at)), order))
+        };
         load_f16(at: *const u16) -> Self = Self(_mm256_cvtph_ps(_mm_loadu_si128(at.cast())));
         store_sums(four: [Self; 4], at: *mut f32) = {
             let [a, b, c, d] = four;
@@ -52,6 +56,10 @@ impl Lanes for Avx2 {
         max(self, other: Self) -> Self = Self(_mm256_max_ps(self.0, other.0));
         min(self, other: Self) -> Self = Self(_mm256_min_ps(self.0, other.0));
         abs(self) -> Self = Self(_mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0));
+        swap_neighbours(self) -> Self = Self(_mm256_permute_ps::<0b10_11_00_01>(self.0));
+        negate_even(self) -> Self = {
+            Self(_mm256_xor_ps(self.0, _mm256_setr_ps(-0.0, 0.0, -0.0, 0.0, -0.0, 0.0, -0.0, 0.0)))
+        };
         round(self) -> Self = Self(_mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0));
         scale(self, n: Self) -> Self = {
             // In two factors: one alone would leave the range of the exponent.
@@ -77,7 +85,6 @@ impl Lanes for Avx2 {
 
 /// All ones in the first `count` lanes.
 #[inline(always)]
-#[allow(dead_code)]
 unsafe fn first(count: usize) -> __m256i {
     // SAFETY: the promises of `Lanes`.
     unsafe { _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)) }

@@ -16,6 +16,10 @@ impl Lanes for Avx512 {
         splat(value: f32) -> Self = Self(_mm512_set1_ps(value));
         load(at: *const f32) -> Self = Self(_mm512_loadu_ps(at));
         load_part(at: *const f32, count: usize) -> Self = Self(_mm512_maskz_loadu_ps(first(count), at));
+        load_twice(at: *const f32) -> Self = {
+            let order = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+            Self(_mm512_permutexvar_ps(order, _mm512_castps256_ps512(_mm256_loadu_ps(at))))
+        };
         load_f16(at: *const u16) -> Self = Self(_mm512_cvtph_ps(_mm256_loadu_si256(at.cast())));
         store_sums(four: [Self; 4], at: *mut f32) = {
             let all = fold(four);
@@ -50,6 +54,8 @@ impl Lanes for Avx512 {
         max(self, other: Self) -> Self = Self(_mm512_max_ps(self.0, other.0));
         min(self, other: Self) -> Self = Self(_mm512_min_ps(self.0, other.0));
         abs(self) -> Self = Self(_mm512_abs_ps(self.0));
+        swap_neighbours(self) -> Self = Self(_mm512_permute_ps::<0b10_11_00_01>(self.0));
+        negate_even(self) -> Self = Self(_mm512_mask_xor_ps(self.0, 0x5555, self.0, _mm512_set1_ps(-0.0)));
         round(self) -> Self = Self(_mm512_roundscale_ps::<8>(self.0));
         scale(self, n: Self) -> Self = Self(_mm512_scalef_ps(self.0, n.0));
         where_less(self, bound: Self, yes: Self, no: Self) -> Self = {
@@ -62,7 +68,6 @@ impl Lanes for Avx512 {
 
 /// The low `count` bits.
 #[inline(always)]
-#[allow(dead_code)]
 fn first(count: usize) -> __mmask16 {
     ((1u32 << count) - 1) as __mmask16
 }

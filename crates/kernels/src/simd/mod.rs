@@ -32,14 +32,13 @@ macro_rules! methods {
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-#[allow(dead_code)] // TEMP
 mod math;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
-pub use math::{LOG2_E, exp2, tanh};
+pub use math::{LOG2_E, exp, exp2, tanh};
 
 /// A vector register of f32 values.
 ///
@@ -47,7 +46,6 @@ pub use math::{LOG2_E, exp2, tanh};
 /// Every function requires that the CPU has the features of the implementing type, and that the
 /// addresses given to loads and stores are valid for as many values as the function names. No address
 /// needs more alignment than its element.
-#[allow(dead_code)] // TEMP
 pub trait Lanes: Copy {
     /// Values per vector.
     const LEN: usize;
@@ -60,6 +58,8 @@ pub trait Lanes: Copy {
     unsafe fn load(at: *const f32) -> Self;
     /// The first `count` values, `count <= LEN`; zeros after them.
     unsafe fn load_part(at: *const f32, count: usize) -> Self;
+    /// `LEN / 2` values, each twice.
+    unsafe fn load_twice(at: *const f32) -> Self;
     /// `LEN` half-precision values.
     unsafe fn load_f16(at: *const u16) -> Self;
     /// Writes `LEN` values.
@@ -85,6 +85,10 @@ pub trait Lanes: Copy {
     unsafe fn min(self, other: Self) -> Self;
     /// Without the sign.
     unsafe fn abs(self) -> Self;
+    /// Lanes 0 and 1 exchanged, 2 and 3, …
+    unsafe fn swap_neighbours(self) -> Self;
+    /// The other sign in lanes 0, 2, 4, …
+    unsafe fn negate_even(self) -> Self;
     /// To the nearest whole number, ties to even.
     unsafe fn round(self) -> Self;
     /// `self * 2^n` for whole `n` in -250..=250, with overflow to infinity and gradual underflow.

@@ -106,7 +106,7 @@ impl Op for Attention {
 }
 
 /// Sums in f32 in another order, weights from a polynomial.
-pub(crate) const EXACTNESS: Exactness = Exactness::Reordered { ulp: 64 };
+pub(crate) const EXACTNESS: Exactness = Exactness::Reordered { ulp: 16 };
 
 const REFERENCE: Variant<Attention> = Variant {
     id: "attention/any/reference",

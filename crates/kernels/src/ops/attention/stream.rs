@@ -93,12 +93,18 @@ struct Chunk {
 }
 
 impl Chunk {
+    const NONE: Chunk = Chunk {
+        start: 0,
+        count: 0,
+        keys: [std::ptr::null(); CHUNK / GROUP],
+        values: [std::ptr::null(); CHUNK / GROUP],
+    };
+
     /// # Safety
     /// `start..end` must be in the cache.
     #[inline(always)]
     unsafe fn at(head: &Head<'_>, start: usize, end: usize) -> Self {
-        let none = [std::ptr::null(); CHUNK / GROUP];
-        let mut chunk = Chunk { start, count: (end - start).min(CHUNK), keys: none, values: none };
+        let mut chunk = Chunk { start, count: (end - start).min(CHUNK), ..Self::NONE };
         let mut group = 0;
         while group * GROUP < chunk.count {
             // SAFETY: the caller's promise.
@@ -133,11 +139,11 @@ unsafe fn scale_into<V: Lanes>(from: *const f32, factor: f32, out: *mut f32, len
 unsafe fn prefetch(at: *const u8, bytes: usize) {
     #[cfg(target_arch = "x86_64")]
     {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         let mut i = 0;
         while i < bytes {
             // SAFETY: a hint, which never faults.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(i).cast()) };
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(i).cast()) };
             i += 64;
         }
     }
@@ -152,13 +158,15 @@ unsafe fn score<V: Lanes, T: Element>(head: &Head<'_>, places: &Places, chunk: &
     unsafe {
         let mut group = 0;
         while group * GROUP < chunk.count {
-            prefetch(next.keys[group], next.len(group) * dim * T::BYTES);
             let mut pair = 0;
             while pair < pairs {
                 let count = (pairs - pair).min(most);
                 let mut key = 0;
                 while key < chunk.len(group) {
                     let keys = chunk.keys[group].add(key * dim * T::BYTES);
+                    if pair == 0 && key < next.len(group) {
+                        prefetch(next.keys[group].add(key * dim * T::BYTES), TILE * dim * T::BYTES);
+                    }
                     let q = places.q.add(pair * dim);
                     let out = places.scores.add(pair * CHUNK + group * GROUP + key);
                     match count {
@@ -259,11 +267,6 @@ unsafe fn sum_values<V: Lanes, T: Element>(head: &Head<'_>, places: &Places, chu
     let most = V::SUMS / WIDE;
     // SAFETY: as in `stream`.
     unsafe {
-        let mut group = 0;
-        while group * GROUP < next.count {
-            prefetch(next.values[group], next.len(group) * dim * T::BYTES);
-            group += 1;
-        }
         let mut pair = 0;
         while pair < pairs {
             let count = (pairs - pair).min(most);
@@ -272,7 +275,8 @@ unsafe fn sum_values<V: Lanes, T: Element>(head: &Head<'_>, places: &Places, chu
             let mut i = 0;
             while i < dim {
                 let sums = places.partial.add(pair * partial_len + i);
-                let piece = Piece { chunk, dim, offset: i, weights, correction, sums, partial_len };
+                let next = if pair == 0 { next } else { &Chunk::NONE };
+                let piece = Piece { chunk, next, dim, offset: i, weights, correction, sums, partial_len };
                 let wide = i + WIDE * V::LEN <= dim;
                 match (count, wide) {
                     (1, true) => piece.sum::<V, T, 1, WIDE>(),
@@ -294,6 +298,8 @@ unsafe fn sum_values<V: Lanes, T: Element>(head: &Head<'_>, places: &Places, chu
 /// Part of the values of a chunk, and the sums that take it.
 struct Piece<'a> {
     chunk: &'a Chunk,
+    /// Fetched meanwhile.
+    next: &'a Chunk,
     dim: usize,
     offset: usize,
     weights: *const f32,
@@ -319,8 +325,13 @@ impl Piece<'_> {
             while group * GROUP < self.chunk.count {
                 let values = self.chunk.values[group].add(self.offset * T::BYTES);
                 let weights = self.weights.add(group * GROUP);
+                let next = self.next.values[group].wrapping_add(self.offset * T::BYTES);
+                let next_len = self.next.len(group);
                 let mut key = 0;
                 while key < self.chunk.len(group) {
+                    if key < next_len {
+                        prefetch(next.wrapping_add(key * self.dim * T::BYTES), W * V::LEN * T::BYTES);
+                    }
                     let mut v = [V::splat(0.0); W];
                     for (w, v) in v.iter_mut().enumerate() {
                         *v = T::load::<V>(values, key * self.dim + w * V::LEN);

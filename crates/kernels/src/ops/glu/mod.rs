@@ -1,5 +1,11 @@
 //! Gated activation (arXiv 2002.05202): `out = act(gate) * up`.
 
+#[cfg(target_arch = "x86_64")]
+mod cpu;
+#[cfg(target_arch = "x86_64")]
+mod cpu_avx2;
+#[cfg(target_arch = "x86_64")]
+mod cpu_avx512;
 pub mod reference;
 
 use device::Shard;
@@ -52,7 +58,13 @@ pub struct Args {
 
 impl Op for Glu {
     const KIND: OpKind = OpKind::Glu;
-    const VARIANTS: &'static [&'static Variant<Self>] = &[&REFERENCE];
+    const VARIANTS: &'static [&'static Variant<Self>] = &[
+        #[cfg(target_arch = "x86_64")]
+        &cpu_avx512::VARIANT,
+        #[cfg(target_arch = "x86_64")]
+        &cpu_avx2::VARIANT,
+        &REFERENCE,
+    ];
     type Desc = Desc;
     type Slots = Slots;
     type Args = Args;
@@ -62,6 +74,10 @@ impl Op for Glu {
         Args { gate, up, out: frame.at(slots.out), num_rows: frame.rows(slots.rows) }
     }
 }
+
+/// exp and the arithmetic around it in f32.
+#[cfg(target_arch = "x86_64")]
+const EXACTNESS: Exactness = Exactness::Reordered { ulp: 8 };
 
 const REFERENCE: Variant<Glu> = Variant {
     id: "glu/f32/reference",

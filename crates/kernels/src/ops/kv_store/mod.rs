@@ -1,5 +1,11 @@
 //! This step's keys and values into the paged cache, encoded by its codec.
 
+#[cfg(target_arch = "x86_64")]
+mod cpu;
+#[cfg(target_arch = "x86_64")]
+mod cpu_avx2;
+#[cfg(target_arch = "x86_64")]
+mod cpu_avx512;
 pub mod reference;
 
 use device::Shard;
@@ -41,7 +47,13 @@ pub struct Args {
 
 impl Op for KvStore {
     const KIND: OpKind = OpKind::KvStore;
-    const VARIANTS: &'static [&'static Variant<Self>] = &[&REFERENCE];
+    const VARIANTS: &'static [&'static Variant<Self>] = &[
+        #[cfg(target_arch = "x86_64")]
+        &cpu_avx512::VARIANT,
+        #[cfg(target_arch = "x86_64")]
+        &cpu_avx2::VARIANT,
+        &REFERENCE,
+    ];
     type Desc = Desc;
     type Slots = Slots;
     type Args = Args;
@@ -51,11 +63,13 @@ impl Op for KvStore {
     }
 }
 
+/// The rounding belongs to the codec, which the plan names; storing adds nothing to it.
+const EXACTNESS: Exactness = Exactness::Bitwise;
+
 const REFERENCE: Variant<KvStore> = Variant {
     id: "kv_store/any/reference",
     needs: &[],
-    // The rounding belongs to the codec, which the plan names; storing adds nothing to it.
-    exactness: Exactness::Bitwise,
+    exactness: EXACTNESS,
     accepts: any,
     // SAFETY: the plan binds live memory; see `Launch::Cpu`.
     launch: Launch::Cpu(|desc: &Desc, args: &Args, shard: &Shard<'_>| unsafe {

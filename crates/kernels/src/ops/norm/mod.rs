@@ -1,6 +1,12 @@
 //! RMS normalisation (arXiv 1910.07467): `out = x / sqrt(mean(x²) + eps) * weight`, over whole rows
 //! or over each head of a row.
 
+#[cfg(target_arch = "x86_64")]
+mod cpu;
+#[cfg(target_arch = "x86_64")]
+mod cpu_avx2;
+#[cfg(target_arch = "x86_64")]
+mod cpu_avx512;
 pub mod reference;
 
 use device::Shard;
@@ -47,7 +53,13 @@ pub struct Args {
 
 impl Op for Norm {
     const KIND: OpKind = OpKind::Norm;
-    const VARIANTS: &'static [&'static Variant<Self>] = &[&REFERENCE];
+    const VARIANTS: &'static [&'static Variant<Self>] = &[
+        #[cfg(target_arch = "x86_64")]
+        &cpu_avx512::VARIANT,
+        #[cfg(target_arch = "x86_64")]
+        &cpu_avx2::VARIANT,
+        &REFERENCE,
+    ];
     type Desc = Desc;
     type Slots = Slots;
     type Args = Args;
@@ -57,6 +69,10 @@ impl Op for Norm {
         Args { x: frame.at(slots.x), weight, out: frame.at(slots.out), num_rows: frame.rows(slots.rows) }
     }
 }
+
+/// The sum of squares in another order, still in f64.
+#[cfg(target_arch = "x86_64")]
+const EXACTNESS: Exactness = Exactness::Reordered { ulp: 4 };
 
 const REFERENCE: Variant<Norm> = Variant {
     id: "norm/f32/reference",

@@ -5,6 +5,12 @@
 //! largest value of the block. The sums carry the offsets and minima of the weight formats:
 //! `Σ (w·s - m)·a = s·Σ w·a - m·Σ a`.
 
+#[cfg(target_arch = "x86_64")]
+mod cpu;
+#[cfg(target_arch = "x86_64")]
+mod cpu_avx2;
+#[cfg(target_arch = "x86_64")]
+mod cpu_avx512;
 pub mod reference;
 
 use device::Shard;
@@ -79,7 +85,13 @@ pub unsafe fn q8_row<'a>(base: *const u8, index: usize, width: usize) -> Q8Row<'
 
 impl Op for Quantize {
     const KIND: OpKind = OpKind::Quantize;
-    const VARIANTS: &'static [&'static Variant<Self>] = &[&REFERENCE];
+    const VARIANTS: &'static [&'static Variant<Self>] = &[
+        #[cfg(target_arch = "x86_64")]
+        &cpu_avx512::VARIANT,
+        #[cfg(target_arch = "x86_64")]
+        &cpu_avx2::VARIANT,
+        &REFERENCE,
+    ];
     type Desc = Desc;
     type Slots = Slots;
     type Args = Args;

@@ -1,5 +1,11 @@
 //! Rotary position embedding (arXiv 2104.09864, eq. 34) of queries or keys, in place.
 
+#[cfg(target_arch = "x86_64")]
+mod cpu;
+#[cfg(target_arch = "x86_64")]
+mod cpu_avx2;
+#[cfg(target_arch = "x86_64")]
+mod cpu_avx512;
 pub mod reference;
 
 use device::Shard;
@@ -52,7 +58,13 @@ pub struct Args {
 
 impl Op for Rope {
     const KIND: OpKind = OpKind::Rope;
-    const VARIANTS: &'static [&'static Variant<Self>] = &[&REFERENCE];
+    const VARIANTS: &'static [&'static Variant<Self>] = &[
+        #[cfg(target_arch = "x86_64")]
+        &cpu_avx512::VARIANT,
+        #[cfg(target_arch = "x86_64")]
+        &cpu_avx2::VARIANT,
+        &REFERENCE,
+    ];
     type Desc = Desc;
     type Slots = Slots;
     type Args = Args;
@@ -62,10 +74,13 @@ impl Op for Rope {
     }
 }
 
+/// Two products and a sum, each rounded, as in the reference.
+const EXACTNESS: Exactness = Exactness::Bitwise;
+
 const REFERENCE: Variant<Rope> = Variant {
     id: "rope/f32/reference",
     needs: &[],
-    exactness: Exactness::Bitwise,
+    exactness: EXACTNESS,
     accepts: any,
     launch: Launch::Cpu(|desc: &Desc, args: &Args, shard: &Shard<'_>| {
         for i in shard.range(args.num_rows * desc.num_heads, 1) {

@@ -2,6 +2,13 @@
 
 use device::Shard;
 
+#[cfg(target_arch = "x86_64")]
+mod cpu;
+#[cfg(target_arch = "x86_64")]
+mod cpu_avx2;
+#[cfg(target_arch = "x86_64")]
+mod cpu_avx512;
+
 use crate::launch::{Frame, RowSet, Slot};
 use crate::op::{Op, OpKind};
 use crate::rows::row_mut;
@@ -36,7 +43,13 @@ pub struct Args {
 
 impl Op for Softcap {
     const KIND: OpKind = OpKind::Softcap;
-    const VARIANTS: &'static [&'static Variant<Self>] = &[&REFERENCE];
+    const VARIANTS: &'static [&'static Variant<Self>] = &[
+        #[cfg(target_arch = "x86_64")]
+        &cpu_avx512::VARIANT,
+        #[cfg(target_arch = "x86_64")]
+        &cpu_avx2::VARIANT,
+        &REFERENCE,
+    ];
     type Desc = Desc;
     type Slots = Slots;
     type Args = Args;
@@ -50,6 +63,10 @@ impl Op for Softcap {
 pub fn reference(desc: &Desc, x: &mut [f32]) {
     x.iter_mut().for_each(|x| *x = desc.cap * (*x / desc.cap).tanh());
 }
+
+/// tanh in f32, by another polynomial.
+#[cfg(target_arch = "x86_64")]
+const EXACTNESS: Exactness = Exactness::Reordered { ulp: 4 };
 
 const REFERENCE: Variant<Softcap> = Variant {
     id: "softcap/f32/reference",

@@ -1,0 +1,89 @@
+//! Problems for `matmul`: every type of weights, both forms of activations.
+
+use gguf::DType;
+
+use super::{Arena, Case, Conform, Output, Random, Values, weight};
+use crate::launch::RowSet;
+use crate::op::Rows;
+use crate::ops::matmul::{Desc, Input, Slots};
+use crate::ops::{Matmul, quantize};
+
+const NUM_ROWS: [usize; 21] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 31, 32, 33, 65];
+const N: [usize; 5] = [1, 16, 31, 45, 70];
+const K: [usize; 7] = [32, 96, 224, 256, 768, 1280, 40];
+
+impl Conform for Matmul {
+    fn cases(random: &mut Random, check: &mut dyn FnMut(Case<Self>)) {
+        for dtype in DType::all().filter(|&dtype| weight::has_rows(dtype)) {
+            for num_rows in NUM_ROWS {
+                let widths: Vec<usize> = K.into_iter().filter(|&k| dtype.row_bytes(k).is_some()).collect();
+                for input in [Input::F32, Input::Q8] {
+                    let k = random.pick(&widths);
+                    if input == Input::F32 || k.is_multiple_of(quantize::BLOCK) {
+                        let (n, bias) = (random.pick(&N), random.below(2) == 0);
+                        // Kernels specialise for a regime and must be right in all.
+                        let rows = if random.below(3) == 0 { random.pick(&Rows::ALL) } else { Rows::of(num_rows) };
+                        let row_bytes = dtype.row_bytes(k).unwrap_or_default();
+                        let desc = Desc { weight: dtype, input, n, k, row_bytes, bias, rows };
+                        check(case(desc, num_rows, Values::Normal, random));
+                    }
+                }
+            }
+            for values in [Values::Zero, Values::Tiny, Values::Wild, Values::Broken] {
+                let Some(row_bytes) = dtype.row_bytes(256) else { continue };
+                for (input, num_rows) in [(Input::F32, 1), (Input::F32, 9), (Input::Q8, 1), (Input::Q8, 9)] {
+                    let rows = Rows::of(num_rows);
+                    let desc = Desc { weight: dtype, input, n: 21, k: 256, row_bytes, bias: false, rows };
+                    check(case(desc, num_rows, values, random));
+                }
+            }
+        }
+    }
+}
+
+fn case(desc: Desc, num_rows: usize, values: Values, random: &mut Random) -> Case<Matmul> {
+    let Desc { weight: dtype, input, n, k, .. } = desc;
+    let (packed, decoded) = weight::random(dtype, n, k, random);
+    let bias = random.values(Values::Normal, n);
+    let mut x = random.values(values, num_rows * k);
+    let mut arena = Arena::default();
+    let at = match input {
+        Input::F32 => arena.input(&x),
+        Input::Q8 => arena.input(&quantized(&mut x, k)),
+    };
+    let out = arena.output(num_rows * n * 4);
+    let keep = [weight::buffer(&packed), weight::buffer(bytemuck::cast_slice(&bias))];
+    let [weight, bias_at] = [&keep[0], &keep[1]].map(weight::address);
+    let slots = Slots { weight, bias: bias_at, x: at, out, rows: RowSet::Tokens };
+    let mut terms = Vec::new();
+    for x in x.chunks_exact(k) {
+        for (weights, bias) in decoded.chunks_exact(k).zip(&bias) {
+            let sum: f64 = x.iter().zip(weights).map(|(x, w)| f64::from((x * w).abs())).sum();
+            terms.push(sum as f32 + if desc.bias { bias.abs() } else { 0.0 });
+        }
+    }
+    let label = format!("{dtype} {input:?} n {n} k {k} rows {num_rows} ({:?}) {values:?}", desc.rows);
+    let mut case = Case::new(label, desc, slots, arena);
+    case.num_rows = num_rows;
+    case.outputs = vec![Output::values(out, terms)];
+    case.weights.extend(keep);
+    case
+}
+
+/// Rows of `quantize`; `x` becomes what they stand for.
+fn quantized(x: &mut [f32], k: usize) -> Vec<u8> {
+    let row_bytes = quantize::row_bytes(k);
+    let mut rows = vec![0xff; x.len() / k * row_bytes];
+    for (x, row) in x.chunks_exact_mut(k).zip(rows.chunks_exact_mut(row_bytes)) {
+        let (mut codes, mut scales, mut sums) = (vec![0i8; k], vec![0f32; k / 32], vec![0i16; k / 16]);
+        quantize::reference::quantize(x, &mut codes, &mut scales, &mut sums);
+        row[..k].copy_from_slice(bytemuck::cast_slice(&codes));
+        row[k..][..k / 8].copy_from_slice(bytemuck::cast_slice(&scales));
+        row[k + k / 8..][..k / 8].copy_from_slice(bytemuck::cast_slice(&sums));
+        let values = x.chunks_exact_mut(quantize::BLOCK).zip(codes.chunks_exact(quantize::BLOCK));
+        for ((x, codes), scale) in values.zip(scales) {
+            x.iter_mut().zip(codes).for_each(|(x, &code)| *x = f32::from(code) * scale);
+        }
+    }
+    rows
+}

@@ -1,0 +1,22 @@
+//! `glu` compiled for AVX2.
+
+use device::{Feature, Shard};
+
+use super::{Args, Desc, EXACTNESS, Glu, cpu};
+use crate::simd::Avx2;
+use crate::variant::{Launch, Variant, any};
+
+/// Any width.
+pub const VARIANT: Variant<Glu> = Variant {
+    id: "glu/f32/avx2",
+    needs: &[Feature::Avx2],
+    exactness: EXACTNESS,
+    accepts: any,
+    launch: Launch::Cpu(glu),
+};
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn glu(desc: &Desc, args: &Args, shard: &Shard<'_>) {
+    // SAFETY: the caller's promise; the features are enabled above.
+    unsafe { cpu::glu::<Avx2>(desc, args, shard) }
+}
