@@ -95,6 +95,10 @@ impl World {
         self.cache.groups().len()
     }
 
+    fn free_runs(&self) -> Vec<u32> {
+        (0..self.num_groups()).map(|index| self.cache.free_runs(index)).collect()
+    }
+
     /// What the runner does: one record after the other, each as a `memmove`.
     fn apply(&mut self, copies: &[BlockCopy]) {
         for copy in copies {
@@ -128,6 +132,7 @@ impl World {
     fn append(&mut self, seq: u32, tokens: &[u32]) {
         let len = self.naive[seq as usize].len();
         let mut copies = Vec::new();
+        let before = self.free_runs();
         match self.cache.reserve(SeqId(seq), tokens.len() as u32, &mut copies) {
             Ok(()) => {
                 self.apply(&copies);
@@ -142,6 +147,7 @@ impl World {
             Err(Error::OutOfBlocks { group, needed, free }) => {
                 assert!(copies.is_empty());
                 assert!(free < needed && self.cache.free_runs(group) == free, "nothing more could be had");
+                assert_eq!(self.free_runs(), before, "all groups or none");
                 let block_size = self.cache.groups().nth(group).unwrap().block_size;
                 assert!(needed <= (tokens.len() as u32).div_ceil(block_size) + 1);
             }
@@ -186,12 +192,16 @@ impl World {
             Op::Shift { seq, from, to } => {
                 let (from, to) = (self.part(*seq, from.min(*to)), self.part(*seq, to.max(*from)));
                 let mut copies = Vec::new();
+                let before = self.free_runs();
                 match self.cache.seq_shift(SeqId(*seq), from..to, &mut copies) {
                     Ok(()) => {
                         self.naive[*seq as usize].drain(from as usize..to as usize);
                         self.apply(&copies);
                     }
-                    Err(Error::OutOfBlocks { .. }) => assert!(copies.is_empty()),
+                    Err(Error::OutOfBlocks { .. }) => {
+                        assert!(copies.is_empty());
+                        assert_eq!(self.free_runs(), before, "all groups or none");
+                    }
                     // Only a window that reaches over the cut can be at fault.
                     Err(error) => {
                         assert!(matches!(error, Error::BehindWindow { .. }), "{error}");
@@ -365,6 +375,21 @@ fn published_prefixes_outlive_their_sequence_until_memory_is_short() {
     assert_eq!(world.naive[3].len(), CONTEXT as usize);
     assert_eq!(world.cache.free_runs(0), world.cache.num_runs(0) - CONTEXT / 4);
     world.cache.audit().unwrap();
+}
+
+#[test]
+fn a_prefix_in_use_stays_known_when_memory_is_short() {
+    let limits = CacheLimits { context: CONTEXT, num_sequences: 4, total_tokens: CONTEXT.into(), step_tokens: STEP };
+    let mut world = World::new(vec![group(1, 1, None, 4)], true, limits);
+    // All blocks are alike: what tells them apart is what comes before them.
+    world.append(0, &[1; 16]);
+    world.step(&Op::Publish { seq: 0 });
+    for _ in 0..6 {
+        world.append(1, &[2; 8]);
+    }
+    assert_eq!(world.cache.free_runs(0), 1, "as short as can be");
+    assert_eq!(world.cache.adopt_prefix(SeqId(2), &[1; 15]), Ok(12));
+    assert_eq!(world.cache.adopt_prefix(SeqId(3), &[1; 17]), Ok(16));
 }
 
 #[test]

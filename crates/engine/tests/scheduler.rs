@@ -2,7 +2,7 @@
 //! random answers, cancellations and caches that are too small for all.
 
 use engine::Error;
-use engine::batch::Batch;
+use engine::batch::{Batch, SeqId};
 use engine::cache::{CacheLimits, KvCache, KvGroup};
 use engine::request::WhenFull;
 use engine::scheduler::{Scheduler, Ticket};
@@ -177,7 +177,12 @@ fn run(load: &Load) {
             }
         };
         forget(&mut scheduler, &mut live, &mut ended);
+        let num_running = scheduler.running().len() as u32;
         scheduler.schedule(&mut cache, &mut batch);
+        if scheduler.num_preempted() > 0 {
+            let left = scheduler.running().len() as u32 + scheduler.num_preempted();
+            assert_eq!(left, num_running, "nobody is let in while others are turned out");
+        }
         forget(&mut scheduler, &mut live, &mut ended);
         check_step(&scheduler, &cache, &batch, load, &live);
         if let Some(oldest) = live.first_mut() {
@@ -223,6 +228,20 @@ fn a_prompt_that_cannot_be_served_is_refused() {
     assert_eq!(scheduler.add(sequence(0)), Err(Error::EmptyPrompt));
     assert_eq!(scheduler.add(sequence(CONTEXT)), Err(Error::PromptTooLong { num_prompt: 40, context: 40 }));
     assert!(scheduler.add(sequence(CONTEXT - 1)).is_ok());
+}
+
+#[test]
+fn a_cache_that_others_have_filled_ends_a_sequence_instead_of_waiting_for_ever() {
+    let limits = CacheLimits { context: CONTEXT, num_sequences: 2, total_tokens: CONTEXT.into(), step_tokens: 8 };
+    let mut cache = KvCache::new(vec![group(None)], limits).unwrap();
+    cache.create(SeqId(1)).unwrap();
+    cache.reserve(SeqId(1), CONTEXT, &mut Vec::new()).unwrap();
+    let mut scheduler = Scheduler::new(8, CONTEXT);
+    let ticket = scheduler.add(Sequence::new(vec![1; 9], Arc::from([]), None, WhenFull::Stop)).unwrap();
+    scheduler.schedule(&mut cache, &mut Batch::default());
+    let (popped, sequence) = scheduler.pop_finished().unwrap();
+    assert_eq!((popped, sequence.status()), (ticket, Status::Finished(FinishReason::ContextFull)));
+    assert!(scheduler.is_idle());
 }
 
 /// Prefill goes on in chunks beside a sequence that decodes.

@@ -294,3 +294,22 @@ impl PrefixIndex {
         slot == NONE && seen.len() - 1 + self.vacant.len() == self.entries.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_colliding_hash_finds_nothing() {
+        let mut index = PrefixIndex::new(2, 0, 4);
+        let root = Mark::default();
+        let first = index.insert(root, &[1, 2], &mut []).unwrap();
+        assert_eq!(index.find(0, &[1, 2]), Some(first));
+        let serial = index.entries[first as usize].serial;
+        for (parent, block) in [(0, [1, 3]), (serial, [1, 2])] {
+            let key = index.hasher.hash_one((parent, &block[..]));
+            index.slots.insert(key, first);
+            assert_eq!(index.find(parent, &block), None, "{parent} {block:?}");
+        }
+    }
+}

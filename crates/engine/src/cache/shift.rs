@@ -36,7 +36,6 @@ impl KvCache {
         if discard.end == len {
             return self.truncate(seq, discard.start);
         }
-        self.drop_reserved(seq);
         for index in 0..self.groups.len() {
             let cut = self.cut(seq, index, &discard)?;
             let Group { pool, .. } = &self.groups[index];
@@ -56,15 +55,6 @@ impl KvCache {
         cached.len = len - (discard.end - discard.start);
         cached.published = super::prefix::Mark::default();
         Ok(())
-    }
-
-    /// Gives back blocks that were reserved and not used.
-    fn drop_reserved(&mut self, seq: SeqId) {
-        let Cached { len, tables, .. } = &mut self.sequences[seq.0 as usize];
-        for (Group { spec, pool }, table) in self.groups.iter_mut().zip(tables) {
-            let keep = spec.blocks_for(*len) as usize;
-            table.entries.drain(keep..).for_each(|entry| pool.release(entry));
-        }
     }
 
     fn cut(&self, seq: SeqId, index: usize, discard: &Range<u32>) -> Result<Cut, Error> {
