@@ -16,5 +16,7 @@ pub mod sampler;
 pub mod scheduler;
 pub mod sequence;
 pub mod stream;
+mod token_text;
 
 pub use error::Error;
+pub use token_text::TokenText;
