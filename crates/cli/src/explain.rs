@@ -3,29 +3,126 @@
 use std::io::Write;
 
 use chaski::ExplainRow;
+use serde_json::json;
 
 use crate::log::Log;
 use crate::open;
 use crate::settings::{Format, Settings};
 
-/// Prints the plan.
+/// Prints the plan. Steps that are alike (the same work in another layer) are one line, unless `-v` asks for all.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
     let mut log = Log::open(&settings.output)?;
     let llm = open::llm(settings, &mut log)?;
-    let rows = llm.explain();
+    let steps: Vec<Step> = llm.explain().iter().map(Step::of).collect();
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if settings.output.format == Format::Json {
-        let list: Vec<serde_json::Value> = rows.iter().map(json).collect();
-        writeln!(out, "{:#}", serde_json::Value::from(list))?;
+        let list: Vec<serde_json::Value> = steps.iter().map(Step::json).collect();
+        writeln!(out, "{:#}", json!({ "num_steps": steps.len(), "steps": list }))?;
         return Ok(out.flush()?);
     }
-    writeln!(out, "{} steps", rows.len())?;
-    for row in &rows {
-        writeln!(out, "{row:?}")?;
-    }
+    let lines =
+        if settings.output.verbosity > 3 { steps.iter().map(|step| (step, 1)).collect() } else { alike(&steps) };
+    table(&mut out, &lines)?;
+    writeln!(out, "\n{} steps", steps.len())?;
     Ok(out.flush()?)
 }
 
-fn json(row: &ExplainRow) -> serde_json::Value {
-    serde_json::json!({ "row": format!("{row:?}") })
+/// A step as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Step {
+    op: String,
+    shape: String,
+    variant: String,
+    exactness: String,
+    reason: String,
+    runner_up: Option<String>,
+}
+
+impl Step {
+    fn of(row: &ExplainRow) -> Step {
+        Step {
+            op: row.op.to_string(),
+            shape: row.shape.to_string(),
+            variant: row.variant.to_string(),
+            exactness: row.exactness.to_string(),
+            reason: row.reason.to_string(),
+            runner_up: row.runner_up.as_ref().map(ToString::to_string),
+        }
+    }
+
+    fn json(&self) -> serde_json::Value {
+        json!({
+            "op": self.op,
+            "shape": self.shape,
+            "variant": self.variant,
+            "exactness": self.exactness,
+            "reason": self.reason,
+            "runner_up": self.runner_up,
+        })
+    }
+
+    fn cells(&self) -> [&str; 6] {
+        let runner_up = self.runner_up.as_deref().unwrap_or("-");
+        [&self.op, &self.shape, &self.variant, &self.exactness, runner_up, &self.reason]
+    }
+}
+
+/// Each different step once, in the order of its first occurrence, with its count.
+fn alike(steps: &[Step]) -> Vec<(&Step, usize)> {
+    let mut lines: Vec<(&Step, usize)> = Vec::new();
+    for step in steps {
+        match lines.iter_mut().find(|(known, _)| *known == step) {
+            Some((_, count)) => *count += 1,
+            None => lines.push((step, 1)),
+        }
+    }
+    lines
+}
+
+fn table(out: &mut impl Write, lines: &[(&Step, usize)]) -> std::io::Result<()> {
+    const HEAD: [&str; 6] = ["op", "shape", "variant", "exactness", "runner-up", "reason"];
+    let width = |column: usize| {
+        let cells = lines.iter().map(|(step, _)| step.cells()[column]);
+        cells.chain([HEAD[column]]).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..HEAD.len() - 1).map(width).collect();
+    let mut line = |count: &str, cells: [&str; 6]| {
+        write!(out, "{count:>5}")?;
+        for (cell, width) in cells.iter().zip(&widths) {
+            write!(out, "  {cell:width$}")?;
+        }
+        writeln!(out, "  {}", cells[HEAD.len() - 1])
+    };
+    line("times", HEAD)?;
+    lines.iter().try_for_each(|(step, count)| line(&count.to_string(), step.cells()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(op: &str, runner_up: Option<&str>) -> Step {
+        Step {
+            op: op.into(),
+            shape: "[n, 64]".into(),
+            variant: format!("{op}/f32/avx2"),
+            exactness: "bitwise".into(),
+            reason: "first in preference order".into(),
+            runner_up: runner_up.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn steps_that_are_alike_are_one_line() {
+        let steps = [step("norm", None), step("matmul", Some("matmul/f32/scalar")), step("norm", None)];
+        let mut out = Vec::new();
+        table(&mut out, &alike(&steps)).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let expected = "\
+times  op      shape    variant          exactness  runner-up          reason
+    2  norm    [n, 64]  norm/f32/avx2    bitwise    -                  first in preference order
+    1  matmul  [n, 64]  matmul/f32/avx2  bitwise    matmul/f32/scalar  first in preference order
+";
+        assert_eq!(text, expected);
+    }
 }
