@@ -81,7 +81,7 @@ fn a_whole_vocabulary_is_drawn_from_evenly() {
 fn xtc_tosses_its_coin_as_often_as_asked_and_apart_from_the_draw() {
     let row = [2.0, 2.0, 0.0, 0.0];
     let probability = 0.3;
-    let drawn = counts(&format!("samplers=xtc seed=9 xtc_probability={probability} xtc_threshold=0.2"), &row, 20_000);
+    let drawn = counts(&format!("samplers=xtc seed=9 xtc_probability={probability} xtc_threshold=0.2"), &row, 100_000);
     // Tokens 0 and 1 are above the threshold; when the coin falls, token 0 goes.
     let list: List = (0..).zip(row).collect();
     let (all, without) = (over_vocabulary(&list, 4), over_vocabulary(&list[1..].to_vec(), 4));
