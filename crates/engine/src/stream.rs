@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::sequence::FinishReason;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// What happens to a request.
 #[derive(Clone, PartialEq, Debug)]
@@ -74,10 +74,7 @@ impl EventStream {
     /// The next event if there is one already. [`Iterator::next`] waits for it, so it must be called on
     /// another thread than the engine's.
     pub fn try_next(&mut self) -> Option<Event> {
-        match self.events.try_recv() {
-            Ok(event) => Some(event),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.events.try_recv().ok()
     }
 
     /// Asks the engine to end the answer before its next step.

@@ -153,9 +153,9 @@ fn run(load: &Load) {
                 live.push(Live { ticket, arrival, num_passed_over: 0 });
             }
         }
-        for index in 0..live.len() {
-            if load.requests[live[index].arrival].cancel_at == Some(step) {
-                scheduler.finish(live[index].ticket, FinishReason::Aborted, &mut cache);
+        for live in &live {
+            if load.requests[live.arrival].cancel_at == Some(step) {
+                scheduler.finish(live.ticket, FinishReason::Aborted, &mut cache);
             }
         }
         let forget = |scheduler: &mut Scheduler, live: &mut Vec<Live>, ended: &mut usize| {

@@ -309,7 +309,7 @@ impl KvCache {
         let Group { spec, pool } = &self.groups[group];
         let entries = &self.sequences[seq.0 as usize].tables[group].entries;
         let new = spec.blocks_for(wanted).saturating_sub(entries.len() as u32);
-        let partial = wanted > len && len % spec.block_size != 0;
+        let partial = wanted > len && !len.is_multiple_of(spec.block_size);
         (new, partial && pool.refs(entries[(len / spec.block_size) as usize]) > 1)
     }
 
