@@ -7,11 +7,12 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use chaski::Llm;
-use engine::request::{Detokenize, Request, WhenFull};
+use engine::TokenText;
+use engine::request::{Request, WhenFull};
 use engine::sampler::{Sampler, VocabInfo, breaker_texts, breakers};
 use engine::sequence::FinishReason;
 use engine::stream::{Event, Timings, Usage};
-use text::{Detokenizer, Encode, StopStrings, Tokenizer};
+use text::{Encode, StopStrings};
 
 use crate::log::{Level, Log};
 use crate::settings::Settings;
@@ -202,11 +203,11 @@ impl<'a> Session<'a> {
         let shift = choice.context_shift && choice.predict != -2;
         Ok(Request {
             sampler: self.sampler()?,
-            detokenizer: Box::new(TextOut {
-                tokenizer: tokenizer.clone(),
-                detokenizer: Detokenizer::new(self.settings.output.special),
-                stops: StopStrings::new(self.reverse_prompts()?),
-            }),
+            detokenizer: Box::new(TokenText::new(
+                tokenizer.clone(),
+                self.settings.output.special,
+                StopStrings::new(self.reverse_prompts()?),
+            )),
             stop_tokens: tokenizer.vocab().eog().collect(),
             max_new_tokens,
             when_full: if shift { WhenFull::Shift { keep } } else { WhenFull::Stop },
@@ -256,25 +257,4 @@ fn speed(tokens: u32, time_us: u64) -> String {
     let seconds = time_us as f64 / 1e6;
     let rate = if seconds > 0.0 { f64::from(tokens) / seconds } else { 0.0 };
     format!("{seconds:9.3} s  {tokens:6} tokens  {rate:9.2} tokens/s")
-}
-
-/// Tokens to text for the engine: whole characters, stop strings left out.
-struct TextOut {
-    tokenizer: Arc<Tokenizer>,
-    detokenizer: Detokenizer,
-    stops: StopStrings,
-}
-
-impl Detokenize for TextOut {
-    fn push(&mut self, token: u32, piece: &mut String) -> bool {
-        let stop = self.stops.push(self.detokenizer.push(&self.tokenizer, token));
-        *piece += &stop.text;
-        stop.stopped.is_some()
-    }
-
-    fn finish(&mut self, piece: &mut String) {
-        let stop = self.stops.push(self.detokenizer.flush());
-        *piece += &stop.text;
-        *piece += &self.stops.flush();
-    }
 }
