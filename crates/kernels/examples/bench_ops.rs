@@ -6,9 +6,11 @@
 use std::time::Instant;
 
 use device::{Buffer, Hardware, Pool};
-use kernels::ops::Attention;
-use kernels::ops::attention;
-use kernels::{Frame, KvFrame, KvLayout, KvType, KvView, Op, Rows, Run, Slot, Step, walk};
+use kernels::ops::glu::Activation;
+use kernels::ops::rope::Pairing;
+use kernels::ops::{Attention, Glu, KvStore, Norm, Quantize, Rope, Softcap};
+use kernels::ops::{attention, glu, kv_store, norm, quantize, rope, softcap};
+use kernels::{Frame, KvFrame, KvLayout, KvType, KvView, Op, RowSet, Rows, Run, Slot, Step, Weight, walk};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
@@ -19,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{hardware}; {} workers", pool.num_workers());
     let mut bench = Bench { filter, hardware, pool: &mut pool };
     bench.attention()?;
-    bench.elementwise()?;
+    bench.rowwise()?;
     Ok(())
 }
 
@@ -67,18 +69,7 @@ impl Bench<'_> {
         let storage = Buffer::zeroed(num_layers * layer_bytes, "keys and values")?;
         fill(&storage, |i| half::f16::from_f32(noise(i)).to_bits());
         let table: Vec<u32> = (0..num_blocks).map(|block| (block * num_layers * num_kv_heads) as u32).collect();
-        let view = KvView {
-            table: table.as_ptr(),
-            lengths: std::ptr::null(),
-            layer_stride: 0,
-            head_stride: 0,
-            layer_step: num_kv_heads as u32,
-            head_step: 1,
-            first_logical: 0,
-            context: context as u32,
-            first_row: 0,
-            num_rows: num_rows as u32,
-        };
+        let view = view(&table, num_kv_heads, context, num_rows);
         let kv = KvFrame { storage: storage.as_ptr(), views: &view, num_views: 1 };
         let desc = |layer| attention::Desc {
             layout,
@@ -115,7 +106,82 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn elementwise(&mut self) -> Outcome {
+    /// The ops that pass over rows once: GB/s of f32 values read and written.
+    fn rowwise(&mut self) -> Outcome {
+        // Room for the largest, 512 rows of 3 x 14336 values.
+        let arena = Buffer::zeroed(3 * 512 * 14336 * 4, "activations")?;
+        fill(&arena, noise);
+        let third = |n: usize| Slot(n * arena.len() / 3);
+        let weight = Weight(arena.as_ptr());
+        for num_rows in [1, 512] {
+            let rows = RowSet::Tokens;
+            for width in [576, 896, 4096] {
+                let slots = norm::Slots { x: third(0), weight, out: third(1), rows };
+                let desc = norm::Desc { width, groups: 1, eps: 1e-6 };
+                self.rows::<Norm>(&arena, num_rows, 8 * width, desc, slots, &format!("{width}"))?;
+            }
+            for width in [576, 4096, 14336] {
+                let slots = quantize::Slots { x: third(0), out: third(1), rows };
+                let bytes = 4 * width + quantize::row_bytes(width);
+                self.rows::<Quantize>(&arena, num_rows, bytes, quantize::Desc { width }, slots, &format!("{width}"))?;
+            }
+            for (width, activation) in
+                [(1536, Activation::Silu), (14336, Activation::Silu), (2048, Activation::GeluTanh)]
+            {
+                let slots = glu::Slots { gate: third(0), up: third(1), out: third(2), rows };
+                let label = format!("{activation:?} {width}");
+                self.rows::<Glu>(&arena, num_rows, 12 * width, glu::Desc { width, activation }, slots, &label)?;
+            }
+            for (num_heads, head_dim, pairing) in [(9, 64, Pairing::Adjacent), (32, 128, Pairing::Halves)] {
+                let slots = rope::Slots { x: third(0), table: third(1) };
+                let desc = rope::Desc { head_dim, num_heads, rotary_dim: head_dim, pairing };
+                let label = format!("{pairing:?} {num_heads} x {head_dim}");
+                self.rows::<Rope>(&arena, num_rows, 8 * num_heads * head_dim, desc, slots, &label)?;
+            }
+        }
+        let slots = softcap::Slots { x: third(0), rows: RowSet::Tokens };
+        let desc = softcap::Desc { width: 256_000, cap: 30.0 };
+        self.rows::<Softcap>(&arena, 1, 8 * 256_000, desc, slots, "256000")?;
+        self.store(&arena)
+    }
+
+    /// 512 rows of keys and values into the cache of one layer.
+    fn store(&mut self, arena: &Buffer) -> Outcome {
+        let (k, v, head_dim, num_kv_heads) = (KvType::F16, KvType::F16, 128, 8);
+        let layout = KvLayout { k, v, head_dim_k: head_dim, head_dim_v: head_dim, num_kv_heads, block_size: 16 };
+        let storage = Buffer::zeroed(32 * num_kv_heads * layout.block_bytes(), "keys and values")?;
+        let table: Vec<u32> = (0..32).map(|block| block * num_kv_heads as u32).collect();
+        let view = view(&table, num_kv_heads, 0, 512);
+        let kv = KvFrame { storage: storage.as_ptr(), views: &view, num_views: 1 };
+        let frame = Frame { num_rows: 512, groups: &kv, ..frame(arena) };
+        let slots = kv_store::Slots { k: Slot(0), v: Slot(arena.len() / 3) };
+        let desc = kv_store::Desc { layout, group: 0, layer: 0 };
+        self.passes::<KvStore>(&frame, 512 * num_kv_heads * head_dim * 12, desc, slots, "8 x 128, 512 rows")
+    }
+
+    fn rows<O: Op>(
+        &mut self,
+        arena: &Buffer,
+        num_rows: usize,
+        bytes_per_row: usize,
+        desc: O::Desc,
+        slots: O::Slots,
+        label: &str,
+    ) -> Outcome {
+        let frame = Frame { num_rows, ..frame(arena) };
+        self.passes::<O>(&frame, num_rows * bytes_per_row, desc, slots, &format!("{label}, {num_rows} rows"))
+    }
+
+    /// Times an op of which a walk makes ten passes, so that waking the workers does not count.
+    fn passes<O: Op>(&mut self, frame: &Frame, bytes: usize, desc: O::Desc, slots: O::Slots, label: &str) -> Outcome {
+        for variant in O::VARIANTS {
+            let step = || Box::new(Step::<O> { desc, slots, variant }) as Box<dyn Run>;
+            let steps: Vec<_> = (0..10).map(|_| step()).collect();
+            if let Some(seconds) = self.time(label, variant.id, variant.needs, &steps, frame)? {
+                let (us, rate) = (seconds * 1e5, bytes as f64 * 10.0 / seconds * 1e-9);
+                println!("{label:28} {:24} {us:10.1} us  {rate:7.1} GB/s", variant.id);
+            }
+        }
         Ok(())
     }
 
@@ -148,6 +214,22 @@ impl Bench<'_> {
             runs += 1;
         }
         Ok(Some(best))
+    }
+}
+
+/// A sequence with a uniform table.
+fn view(table: &[u32], num_kv_heads: usize, context: usize, num_rows: usize) -> KvView {
+    KvView {
+        table: table.as_ptr(),
+        lengths: std::ptr::null(),
+        layer_stride: 0,
+        head_stride: 0,
+        layer_step: num_kv_heads as u32,
+        head_step: 1,
+        first_logical: 0,
+        context: context as u32,
+        first_row: 0,
+        num_rows: num_rows as u32,
     }
 }
 

@@ -32,3 +32,39 @@ pub fn quantize(x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [i16
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::variant::Exactness;
+
+    #[test]
+    fn the_loss_is_what_the_op_declares() {
+        let Exactness::Rounded { rel_ppb } = crate::ops::quantize::EXACTNESS else { panic!("not rounded") };
+        let x: Vec<f32> = (0..BLOCK * 1000).map(|i| ((i * i) as f32 * 0.37).sin() * (1 + i / 500) as f32).collect();
+        let (mut codes, mut scales, mut sums) = (vec![0; x.len()], vec![0f32; x.len() / 32], vec![0i16; x.len() / 16]);
+        quantize(&x, &mut codes, &mut scales, &mut sums);
+        for (block, (x, codes)) in x.chunks(BLOCK).zip(codes.chunks(BLOCK)).enumerate() {
+            let largest = x.iter().fold(0f32, |largest, x| largest.max(x.abs()));
+            for (x, &code) in x.iter().zip(codes) {
+                let error = f64::from((x - f32::from(code) * scales[block]).abs());
+                // Half a step, and the rounding of the scale itself.
+                assert!(error <= f64::from(largest) * (f64::from(rel_ppb) * 1e-9 + 1e-6), "block {block}");
+            }
+            let sum = |half: usize| codes[16 * half..][..16].iter().map(|&code| i16::from(code)).sum::<i16>();
+            assert_eq!(&sums[2 * block..][..2], [sum(0), sum(1)], "block {block}");
+        }
+    }
+
+    #[test]
+    fn broken_and_vanishing_blocks_have_no_codes() {
+        for (value, scale) in [(f32::NAN, f32::NAN), (f32::INFINITY, f32::NAN), (1e-40, 0.0), (0.0, 0.0)] {
+            let mut x = [0f32; BLOCK];
+            x[7] = value;
+            let (mut codes, mut scales, mut sums) = ([1; BLOCK], [1f32], [1i16; 2]);
+            quantize(&x, &mut codes, &mut scales, &mut sums);
+            assert_eq!((codes, sums), ([0; BLOCK], [0; 2]), "{value}");
+            assert!(scales[0] == scale || (scales[0].is_nan() && scale.is_nan()), "{value}");
+        }
+    }
+}
