@@ -196,6 +196,34 @@ fn adaptive_p_holds_the_probability() {
     assert_eq!(off, counts("samplers=; seed=3", &row, 3000));
 }
 
+/// Step by step: the aim is twice the target less the running average, the logits follow the distance to it.
+#[test]
+fn adaptive_p_follows_its_formula() {
+    let row = [1.0f32, 0.5, 0.0, -1.0];
+    let plain = reference::probabilities(&(0..).zip(row).collect());
+    let (target, decay) = (0.3, 0.8);
+    let mut chain =
+        sampler(&format!("samplers=adaptive_p adaptive_target={target} adaptive_decay={decay}"), 4, &[], &[]);
+    let mut candidates = Candidates::new(4);
+    let (mut sum, mut weight) = (target / (1.0 - decay), 1.0 / (1.0 - decay));
+    for step in 0..30 {
+        let sampled = chain.sample(&mut candidates, &row).unwrap();
+        let aim = (2.0 * target - sum / weight).clamp(0.0, 1.0);
+        for (&(token, logit), p) in left(&candidates).iter().zip(&plain) {
+            let distance = (p - aim).abs() / 0.3;
+            let want = 5.0 - 10.0 * distance * distance / (1.0 + distance);
+            assert!((f64::from(logit) - want).abs() < 1e-4, "step {step}, token {token}: {logit}, expected {want}");
+        }
+        // Every third token is forced, not drawn: it must not count.
+        if step % 3 == 2 {
+            chain.accept((sampled.token + 1) % 4);
+        } else {
+            chain.accept(sampled.token);
+            (sum, weight) = (plain[sampled.token as usize] + decay * sum, 1.0 + decay * weight);
+        }
+    }
+}
+
 /// Whatever it is named between, adaptive-p comes last.
 #[test]
 fn adaptive_p_selects_at_the_end() {
