@@ -8,16 +8,11 @@ use crate::Error;
 use crate::chain::{Chain, NONE};
 use crate::pretokenizer::{PreRow, PreTokenizer, Spelling};
 use crate::unicode;
-use crate::vocab::Vocab;
+use crate::vocab::{Vocab, check_length};
+use crate::whole::WholeWords;
 use gguf::Metadata;
 use merges::Merges;
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
-
-/// What is known of a token's own bytes as a word; learnt while encoding.
-const UNSEEN: u8 = 0;
-const WHOLE: u8 = 1;
-const SPLIT: u8 = 2;
 
 /// The encoder of one vocabulary.
 pub(crate) struct Bpe {
@@ -28,9 +23,7 @@ pub(crate) struct Bpe {
     byte_symbols: [u32; 256],
     /// The token that stands for a byte nothing else covers.
     fallback: [Option<u32>; 256],
-    /// Whether the bytes of a token, met as a word, merge back into that token. Most words of
-    /// most texts are such, so this saves most merging; threads may race, to the same result.
-    whole: Vec<AtomicU8>,
+    whole: WholeWords,
     /// Words are the stretches between white space, which itself is dropped.
     drops_space: bool,
     lowercase: bool,
@@ -40,7 +33,10 @@ impl Bpe {
     pub(crate) fn new(vocab: &Vocab, row: &'static PreRow, metadata: &Metadata) -> Result<Self, Error> {
         let key = "tokenizer.ggml.merges";
         let merges = match metadata.strings(key)? {
-            Some(list) => Merges::new(vocab, list),
+            Some(list) => {
+                check_length(key, list)?;
+                Merges::new(vocab, list)
+            }
             None if vocab.pre() == "kimi-k2" => Merges::default(),
             None => return Err(Error::MissingKey { key }),
         };
@@ -60,7 +56,7 @@ impl Bpe {
             pre_tokenizer,
             byte_symbols: std::array::from_fn(|byte| symbol(byte as u8)),
             fallback: std::array::from_fn(|byte| fallback(byte as u8)),
-            whole: (0..vocab.len()).map(|_| AtomicU8::new(UNSEEN)).collect(),
+            whole: WholeWords::new(vocab.len()),
             merges,
             drops_space: vocab.model() == "whitespace",
             lowercase: metadata.opt_bool("tokenizer.ggml.normalizer.lowercase")?.unwrap_or(false),
@@ -85,20 +81,13 @@ impl Bpe {
     }
 
     fn encode_word(&self, vocab: &Vocab, word: &[u8], chain: &mut Chain, out: &mut Vec<u32>) {
-        let token = vocab.word(word);
-        let Some(token) = token else {
+        let Some(token) = vocab.word(word) else {
             return self.merge_word(vocab, word, chain, out);
         };
         let newlines = self.row.spelling == Spelling::Utf8SpacesNewlines;
-        let taken_whole = self.row.ignore_merges || newlines && word.iter().all(|&byte| byte == b'\n');
-        let whole = &self.whole[token as usize];
-        if taken_whole || whole.load(Relaxed) == WHOLE {
-            return out.push(token);
-        }
-        let start = out.len();
-        self.merge_word(vocab, word, chain, out);
-        if whole.load(Relaxed) == UNSEEN {
-            whole.store(if out[start..] == [token] { WHOLE } else { SPLIT }, Relaxed);
+        match self.row.ignore_merges || newlines && word.iter().all(|&byte| byte == b'\n') {
+            true => out.push(token),
+            false => self.whole.push(token, out, |out| self.merge_word(vocab, word, chain, out)),
         }
     }
 

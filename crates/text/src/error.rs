@@ -49,6 +49,12 @@ pub enum Error {
         /// Number of tokens.
         found: usize,
     },
+    /// An array of strings is longer than offsets of 32 bits reach.
+    #[error("metadata key {key}: more than 4 GiB of text")]
+    TooLong {
+        /// The metadata key.
+        key: &'static str,
+    },
     /// Two tokens are spelled alike.
     #[error("tokens {first} and {second} are both `{text}`")]
     DuplicateToken {

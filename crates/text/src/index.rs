@@ -53,10 +53,7 @@ impl Index {
 
     #[inline]
     pub(crate) fn get(&self, texts: &Texts, text: &[u8]) -> Option<u32> {
-        match self.find(texts, text) {
-            Ok(id) => Some(id),
-            Err(_) => None,
-        }
+        self.find(texts, text).ok()
     }
 
     /// Enters string `id` of `texts`; gives back the id already entered for an equal string.

@@ -29,6 +29,7 @@ pub mod template;
 pub mod tokenizer;
 mod unicode;
 pub mod vocab;
+mod whole;
 
 pub use detokenizer::Detokenizer;
 pub use error::Error;

@@ -30,7 +30,7 @@ pub(crate) enum Pass {
 }
 
 enum Stage {
-    Pattern(Pattern),
+    Pattern(Box<Pattern>),
     TrailingSpace,
     Thousands,
     ThousandsAscii,
@@ -46,7 +46,7 @@ impl PreTokenizer {
     pub(crate) fn new(passes: &[Pass]) -> Result<Self, String> {
         let compile = |pass: &Pass| {
             Ok(match pass {
-                Pass::Regex(regex) => Stage::Pattern(Pattern::new(regex)?),
+                Pass::Regex(regex) => Stage::Pattern(Box::new(Pattern::new(regex)?)),
                 Pass::TrailingSpace => Stage::TrailingSpace,
                 Pass::Thousands => Stage::Thousands,
                 Pass::ThousandsAscii => Stage::ThousandsAscii,

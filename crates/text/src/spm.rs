@@ -5,14 +5,10 @@
 use crate::chain::{Chain, NONE, Pair};
 use crate::unicode::len_from_lead;
 use crate::vocab::Vocab;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use crate::whole::WholeWords;
 
 /// `▁`, which stands for a space in the spelling of tokens.
 pub(crate) const SPACE: &[u8] = "▁".as_bytes();
-
-const UNSEEN: u8 = 0;
-const WHOLE: u8 = 1;
-const SPLIT: u8 = 2;
 
 /// The encoder of one vocabulary.
 pub(crate) struct Spm {
@@ -24,8 +20,7 @@ pub(crate) struct Spm {
     /// Where none has, joining never crosses the place before a `▁`, so that a text can be taken
     /// word by word with the same result.
     before_space: [bool; 256],
-    /// Whether the spelling of a token, met as a word, is joined to that token.
-    whole: Vec<AtomicU8>,
+    whole: WholeWords,
 }
 
 impl Spm {
@@ -38,7 +33,7 @@ impl Spm {
             bytes: std::array::from_fn(|code| byte(code as u8)),
             longest: 0,
             before_space: [false; 256],
-            whole: (0..vocab.len()).map(|_| AtomicU8::new(UNSEEN)).collect(),
+            whole: WholeWords::new(vocab.len()),
         };
         for id in 0..vocab.len() as u32 {
             let text = vocab.text(id).unwrap_or_default();
@@ -83,18 +78,9 @@ impl Spm {
     }
 
     fn encode_word(&self, vocab: &Vocab, word: &[u8], chain: &mut Chain, out: &mut Vec<u32>) {
-        let token = if word.len() <= self.longest { vocab.word(word) } else { None };
-        let Some(token) = token else {
-            return self.join_word(vocab, word, chain, out);
-        };
-        let whole = &self.whole[token as usize];
-        if whole.load(Relaxed) == WHOLE {
-            return out.push(token);
-        }
-        let start = out.len();
-        self.join_word(vocab, word, chain, out);
-        if whole.load(Relaxed) == UNSEEN {
-            whole.store(if out[start..] == [token] { WHOLE } else { SPLIT }, Relaxed);
+        match if word.len() <= self.longest { vocab.word(word) } else { None } {
+            Some(token) => self.whole.push(token, out, |out| self.join_word(vocab, word, chain, out)),
+            None => self.join_word(vocab, word, chain, out),
         }
     }
 

@@ -7,6 +7,11 @@ use crate::spm::{self, Spm};
 use crate::vocab::{Attributes, Method, Vocab};
 use crate::{Error, alphabet, clean};
 use std::borrow::Cow;
+use std::fmt;
+
+/// Longer texts are encoded in parts: places in a part are counted in 32 bits, and spaces may take
+/// three bytes.
+const LONGEST_PART: usize = 1 << 30;
 
 /// How a text is encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,30 +84,35 @@ impl Tokenizer {
 
     /// The ids of `text`, which need not be UTF-8.
     pub fn encode(&self, text: impl AsRef<[u8]>, how: Encode) -> Vec<u32> {
-        let text = text.as_ref();
-        let vocab = &self.vocab;
-        let specials = if how.parse_special { &self.all_specials } else { &self.user_specials };
+        let (text, vocab) = (text.as_ref(), &self.vocab);
         let mut ids = Vec::with_capacity(text.len() / 4 + 2);
         if how.add_special && vocab.add_bos {
             ids.extend(vocab.special().bos);
         }
         let mut after_special = true;
-        for fragment in specials.partition(vocab, text) {
-            match (fragment, &self.encoder) {
-                (Fragment::Token(id), _) => ids.push(id),
-                (Fragment::Text(from, to), Encoder::Bpe(bpe)) => bpe.encode(vocab, &text[from..to], &mut ids),
-                (Fragment::Text(from, to), Encoder::Spm(spm)) => {
-                    let space = vocab.add_space_prefix && after_special;
-                    let prefixed = if space { [b" ", &text[from..to]].concat() } else { text[from..to].to_vec() };
-                    spm.encode(vocab, &prefixed, &mut ids);
-                }
-            }
-            after_special = matches!(fragment, Fragment::Token(_));
+        for part in text.chunks(LONGEST_PART) {
+            self.encode_part(part, how.parse_special, &mut after_special, &mut ids);
         }
         if how.add_special && vocab.add_eos {
             ids.extend(vocab.special().eos);
         }
         ids
+    }
+
+    fn encode_part(&self, text: &[u8], parse_special: bool, after_special: &mut bool, ids: &mut Vec<u32>) {
+        let vocab = &self.vocab;
+        let specials = if parse_special { &self.all_specials } else { &self.user_specials };
+        for fragment in specials.partition(vocab, text) {
+            match (fragment, &self.encoder) {
+                (Fragment::Token(id), _) => ids.push(id),
+                (Fragment::Text(from, to), Encoder::Bpe(bpe)) => bpe.encode(vocab, &text[from..to], ids),
+                (Fragment::Text(from, to), Encoder::Spm(spm)) => {
+                    let prefix: &[u8] = if vocab.add_space_prefix && *after_special { b" " } else { b"" };
+                    spm.encode(vocab, &[prefix, &text[from..to]].concat(), ids);
+                }
+            }
+            *after_special = matches!(fragment, Fragment::Token(_));
+        }
     }
 
     /// The bytes of one token, which may be part of a character. Control tokens are empty unless
@@ -133,16 +143,19 @@ impl Tokenizer {
         let vocab = &self.vocab;
         let mut ids = ids;
         let mut strip_space = vocab.add_space_prefix;
-        if let (true, [first, rest @ ..]) = (how.remove_special && vocab.add_bos, ids) {
-            if vocab.special().bos == Some(*first) {
-                strip_space = false;
-                ids = rest;
-            }
+        let (removes_bos, removes_eos) = (how.remove_special && vocab.add_bos, how.remove_special && vocab.add_eos);
+        if removes_bos
+            && let [first, rest @ ..] = ids
+            && vocab.special().bos == Some(*first)
+        {
+            strip_space = false;
+            ids = rest;
         }
-        if let (true, [rest @ .., last]) = (how.remove_special && vocab.add_eos, ids) {
-            if vocab.special().eos == Some(*last) {
-                ids = rest;
-            }
+        if removes_eos
+            && let [rest @ .., last] = ids
+            && vocab.special().eos == Some(*last)
+        {
+            ids = rest;
         }
         let mut text = Vec::with_capacity(ids.len() * 4);
         for &id in ids {
@@ -157,6 +170,13 @@ impl Tokenizer {
             clean::clean_spaces(&mut text);
         }
         Ok(text)
+    }
+}
+
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let vocab = &self.vocab;
+        write!(f, "Tokenizer({} {}, {} tokens)", vocab.model(), vocab.pre(), vocab.len())
     }
 }
 

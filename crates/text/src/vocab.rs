@@ -5,7 +5,7 @@
 mod load;
 mod roles;
 
-pub(crate) use load::Method;
+pub(crate) use load::{Method, check_length};
 pub use roles::SpecialTokens;
 
 use crate::index::{Index, Texts};

@@ -47,6 +47,7 @@ impl Vocab {
         if num_tokens == 0 || num_tokens > 1 << 30 {
             return Err(Error::NumTokens { found: num_tokens });
         }
+        check_length(TOKENS, tokens)?;
         let byte_level = matches!(method, Method::Bpe(row) if row.spelling == Spelling::Bytes);
         let spelled = Spelled::new(tokens, byte_level)?;
         let flag = |key: &str, default: bool| Ok::<bool, Error>(metadata.opt_bool(key)?.unwrap_or(default));
@@ -96,6 +97,13 @@ fn default_roles(model: &str, method: Method) -> SpecialTokens {
         Method::Bpe(_) if model == "gemma4" => none,
         Method::Bpe(row) => SpecialTokens { bos: row.default_bos.then_some(11), eos: Some(11), ..none },
     }
+}
+
+/// Refuses arrays whose strings [`Texts`] could not hold.
+pub(crate) fn check_length(key: &'static str, strings: &StringArray) -> Result<(), Error> {
+    let bytes: usize = strings.iter().map(<[u8]>::len).sum();
+    // Empty tokens are replaced by fillers of at most 20 bytes.
+    if bytes + strings.len() * 20 > u32::MAX as usize { Err(Error::TooLong { key }) } else { Ok(()) }
 }
 
 /// The spellings of all tokens and the ways to look them up.
