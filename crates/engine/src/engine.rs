@@ -46,14 +46,19 @@ impl Logits<'_> {
 /// Sequences, cache and runner under one roof.
 pub struct Engine<R> {
     runner: R,
+    batch: Batch,
+    desk: Desk,
+    observer: Option<Box<dyn Observer>>,
+    num_steps: u64,
+}
+
+/// Who has asked for what, and how far it is.
+struct Desk {
     cache: KvCache,
     scheduler: Scheduler,
-    batch: Batch,
     candidates: Candidates,
     /// By ticket.
     replies: Vec<Option<Reply>>,
-    observer: Option<Box<dyn Observer>>,
-    num_steps: u64,
     started: Instant,
 }
 
@@ -72,17 +77,15 @@ impl<R: StepRunner> Engine<R> {
     /// An engine whose steps have at most as many rows as the cache was planned for.
     pub fn new(runner: R, cache: KvCache) -> Self {
         let limits = *cache.limits();
-        Engine {
-            candidates: Candidates::new(runner.vocab_size()),
-            scheduler: Scheduler::new(limits.step_tokens, limits.context),
-            batch: Batch::with_capacity(limits.step_tokens.min(1 << 16) as usize, limits.num_sequences as usize),
-            replies: Vec::new(),
-            observer: None,
-            num_steps: 0,
-            started: Instant::now(),
-            runner,
+        let desk = Desk {
             cache,
-        }
+            scheduler: Scheduler::new(limits.step_tokens, limits.context),
+            candidates: Candidates::new(runner.vocab_size()),
+            replies: Vec::new(),
+            started: Instant::now(),
+        };
+        let batch = Batch::with_capacity(limits.step_tokens.min(1 << 16) as usize, limits.num_sequences as usize);
+        Engine { runner, batch, desk, observer: None, num_steps: 0 }
     }
 
     /// Who is told of every step.
@@ -92,7 +95,7 @@ impl<R: StepRunner> Engine<R> {
 
     /// The cache.
     pub fn cache(&self) -> &KvCache {
-        &self.cache
+        &self.desk.cache
     }
 
     /// The runner, for work beside the requests. Between two steps it may be used as one likes, except
@@ -104,7 +107,7 @@ impl<R: StepRunner> Engine<R> {
     /// Takes a request in.
     pub fn submit(&mut self, request: Request) -> Result<EventStream, Error> {
         let (sink, stream) = event_stream();
-        self.add(request, sink).map_err(|(error, _)| error)?;
+        self.desk.add(request, sink).map_err(|(error, _)| error)?;
         Ok(stream)
     }
 
@@ -133,7 +136,7 @@ impl<R: StepRunner> Engine<R> {
 
     /// Whether there is nothing to do.
     pub fn is_idle(&self) -> bool {
-        self.scheduler.is_idle()
+        self.desk.scheduler.is_idle()
     }
 
     /// Steps until there is nothing left to do.
@@ -145,15 +148,15 @@ impl<R: StepRunner> Engine<R> {
 
     /// One step. A runner that fails or panics takes the sequences of the step with it, nothing else.
     pub fn step(&mut self) {
-        let begin = self.now_us();
-        self.drop_cancelled();
-        self.scheduler.schedule(&mut self.cache, &mut self.batch);
-        let scheduled = self.now_us();
-        self.note_first_steps(scheduled);
+        let begin = self.desk.now_us();
+        self.desk.drop_cancelled();
+        self.desk.scheduler.schedule(&mut self.desk.cache, &mut self.batch);
+        let scheduled = self.desk.now_us();
+        self.desk.note_first_steps(scheduled);
         let mut report = StepReport {
             num_rows: self.batch.num_rows() as u32,
             num_sequences: self.batch.spans.len() as u32,
-            num_preempted: self.scheduler.num_preempted(),
+            num_preempted: self.desk.scheduler.num_preempted(),
             num_copies: self.batch.copies.len() as u32,
             schedule_us: scheduled - begin,
             ..StepReport::default()
@@ -162,11 +165,11 @@ impl<R: StepRunner> Engine<R> {
             self.num_steps += 1;
             self.run(&mut report);
         }
-        self.settle();
+        self.desk.settle();
         report.step = self.num_steps;
-        report.num_running = self.scheduler.running().len() as u32;
-        report.num_waiting = self.scheduler.num_waiting() as u32;
-        report.sample_us = self.now_us() - scheduled - report.run_us;
+        report.num_running = self.desk.scheduler.running().len() as u32;
+        report.num_waiting = self.desk.scheduler.num_waiting() as u32;
+        report.sample_us = (self.desk.now_us() - scheduled).saturating_sub(report.run_us);
         if let Some(observer) = &mut self.observer
             && report.num_rows > 0
         {
@@ -176,8 +179,62 @@ impl<R: StepRunner> Engine<R> {
 
     /// Takes in what came through a handle.
     pub(crate) fn accept(&mut self, submission: Submission) {
-        if let Err((error, sink)) = self.add(submission.request, submission.sink) {
+        if let Err((error, sink)) = self.desk.add(submission.request, submission.sink) {
             sink.send(Event::Failed(error));
+        }
+    }
+
+    /// Computes the batch and hands out its tokens.
+    fn run(&mut self, report: &mut StepReport) {
+        let begin = Instant::now();
+        let (runner, batch, desk) = (&mut self.runner, &self.batch, &mut self.desk);
+        let outcome = contain(|| runner.step(batch, &desk.cache));
+        report.run_us = begin.elapsed().as_micros() as u64;
+        let computed = outcome.and_then(|logits| {
+            desk.scheduler.commit(&mut desk.cache, batch)?;
+            Ok(logits)
+        });
+        match computed {
+            Ok(logits) => {
+                report.num_sampled = desk.scheduler.outputs().len() as u32;
+                desk.hand_out(logits);
+            }
+            Err(error) => {
+                report.failed = true;
+                desk.fail(&error);
+            }
+        }
+    }
+}
+
+impl Desk {
+    /// Gives each sequence whose tokens are all computed its next one.
+    fn hand_out(&mut self, logits: Logits<'_>) {
+        let now_us = self.now_us();
+        for index in 0..self.scheduler.outputs().len() {
+            let ticket = self.scheduler.outputs()[index];
+            let Some(reply) = &mut self.replies[ticket.0 as usize] else { continue };
+            reply.first_token_us.get_or_insert(now_us);
+            let (scheduler, candidates) = (&mut self.scheduler, &mut self.candidates);
+            match contain(|| reply.next_token(logits.row(index), ticket, scheduler, candidates)) {
+                Ok(None) => {}
+                Ok(Some(reason)) => self.scheduler.finish(ticket, reason, &mut self.cache),
+                Err(error) => {
+                    reply.error = Some(error);
+                    self.scheduler.finish(ticket, FinishReason::Failed, &mut self.cache);
+                }
+            }
+        }
+    }
+
+    /// Ends the sequences of a step that could not be computed.
+    fn fail(&mut self, error: &Error) {
+        for index in 0..self.scheduler.in_step().len() {
+            let ticket = self.scheduler.in_step()[index];
+            if let Some(reply) = &mut self.replies[ticket.0 as usize] {
+                reply.error = Some(error.clone());
+            }
+            self.scheduler.finish(ticket, FinishReason::Failed, &mut self.cache);
         }
     }
 
@@ -218,49 +275,6 @@ impl<R: StepRunner> Engine<R> {
         for &ticket in self.scheduler.in_step() {
             if let Some(reply) = &mut self.replies[ticket.0 as usize] {
                 reply.first_step_us.get_or_insert(now_us);
-            }
-        }
-    }
-
-    /// Computes the batch and hands out its tokens.
-    fn run(&mut self, report: &mut StepReport) {
-        let begin = Instant::now();
-        let (runner, batch, cache) = (&mut self.runner, &self.batch, &self.cache);
-        let outcome = contain(move || runner.step(batch, cache));
-        report.run_us = begin.elapsed().as_micros() as u64;
-        let computed = outcome.and_then(|logits| {
-            self.scheduler.commit(&mut self.cache, &self.batch)?;
-            Ok(logits)
-        });
-        let now_us = self.started.elapsed().as_micros() as u64;
-        match computed {
-            Ok(logits) => {
-                for index in 0..self.scheduler.outputs().len() {
-                    let ticket = self.scheduler.outputs()[index];
-                    let Some(reply) = &mut self.replies[ticket.0 as usize] else { continue };
-                    let row = logits.row(index);
-                    let (scheduler, candidates) = (&mut self.scheduler, &mut self.candidates);
-                    let end = contain(|| reply.next_token(row, ticket, scheduler, candidates));
-                    reply.first_token_us.get_or_insert(now_us);
-                    report.num_sampled += 1;
-                    let reason = end.unwrap_or_else(|error| {
-                        reply.error = Some(error);
-                        Some(FinishReason::Failed)
-                    });
-                    if let Some(reason) = reason {
-                        self.scheduler.finish(ticket, reason, &mut self.cache);
-                    }
-                }
-            }
-            Err(error) => {
-                report.failed = true;
-                for index in 0..self.scheduler.in_step().len() {
-                    let ticket = self.scheduler.in_step()[index];
-                    if let Some(reply) = &mut self.replies[ticket.0 as usize] {
-                        reply.error = Some(error.clone());
-                    }
-                    self.scheduler.finish(ticket, FinishReason::Failed, &mut self.cache);
-                }
             }
         }
     }
