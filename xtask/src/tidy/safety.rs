@@ -85,8 +85,15 @@ fn has_reason(code: &[&str], comments: &[&str], at: usize) -> bool {
 pub fn panics(tree: &Tree, findings: &mut Vec<Finding>) {
     const PANICS: &[&str] = &[".unwrap()", ".expect(", "panic!(", "todo!(", "unimplemented!("];
     for file in tree.rust() {
+        let text: Vec<&str> = file.text.lines().collect();
         for (at, line) in file.code_lines() {
-            if let Some(panics) = PANICS.iter().find(|panics| line.contains(**panics))
+            // A parser may well have a method of the same name; the standard library's takes a message.
+            let with_message = |start: usize| text[at - 1][start..].starts_with(['"', '&']);
+            let panics = |panics: &&&str| match line.find(**panics) {
+                Some(start) if **panics == ".expect(" => with_message(start + panics.len()),
+                found => found.is_some(),
+            };
+            if let Some(panics) = PANICS.iter().find(panics)
                 && !(*panics == "panic!(" && may_panic(file, at))
             {
                 let message = format!("`{panics}` outside tests: return an error that names the thing");
@@ -167,6 +174,8 @@ mod tests {
         for code in ["fn f() { x.unwrap() }\n", "fn f() { panic!(\"no\") }\n", "fn f() { todo!() }\n"] {
             assert_eq!(findings("no-panic", &[(path, code)]).len(), 1, "{code}");
         }
+        assert_eq!(findings("no-panic", &[(path, "fn f() { x.expect(\"a message\") }\n")]).len(), 1);
+        assert!(findings("no-panic", &[(path, "fn f() { parser.expect(Token::Comma)?; }\n")]).is_empty());
         let in_tests = "#[cfg(test)]\nmod tests {\n    fn f() { x.unwrap() }\n}\n";
         assert!(findings("no-panic", &[(path, in_tests)]).is_empty());
         assert!(findings("no-panic", &[(path, "const fn check() { panic!(\"bad table\") }\n")]).is_empty());
