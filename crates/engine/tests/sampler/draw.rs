@@ -201,7 +201,7 @@ fn adaptive_p_holds_the_probability() {
 fn adaptive_p_follows_its_formula() {
     let row = [1.0f32, 0.5, 0.0, -1.0];
     let plain = reference::probabilities(&(0..).zip(row).collect());
-    let (target, decay) = (0.3, 0.8);
+    let (target, decay): (f64, f64) = (0.3, 0.8);
     let mut chain =
         sampler(&format!("samplers=adaptive_p adaptive_target={target} adaptive_decay={decay}"), 4, &[], &[]);
     let mut candidates = Candidates::new(4);
