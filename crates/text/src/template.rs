@@ -8,6 +8,7 @@ mod adapt;
 mod builtin;
 mod clock;
 mod jinja;
+mod quirks;
 
 pub use builtin::BUILTIN_NAMES;
 pub use clock::Now;
@@ -142,6 +143,8 @@ impl ChatTemplate {
         }
         adapt::reasoning_switches(&conversation.extra, &mut variables);
         variables.extend(conversation.extra.clone());
-        self.program.render(variables, conversation.now)
+        let mut text = self.program.render(variables, conversation.now, jinja::BASE_BUDGET)?;
+        quirks::prompt(self.program.source(), &mut text, conversation.add_generation_prompt);
+        Ok(text)
     }
 }

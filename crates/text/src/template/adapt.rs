@@ -4,8 +4,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::jinja::Program;
-use super::{Message, TemplateError};
+use super::jinja::{PROBE_BUDGET, Program};
+use super::{Message, Now, TemplateError, quirks};
 
 /// What a template can read.
 pub(super) struct Abilities {
@@ -20,16 +20,15 @@ const WORD: &str = "TELLTALE";
 impl Abilities {
     /// Renders a few conversations and looks for the telltale word.
     pub(super) fn probe(program: &Program) -> Self {
-        let shows = |messages: Value, word: &str| {
+        let render = |messages: Value| {
             let mut variables = Map::new();
             variables.insert("messages".into(), messages);
             variables.insert("bos_token".into(), "".into());
             variables.insert("eos_token".into(), "".into());
             variables.insert("add_generation_prompt".into(), true.into());
-            program
-                .render(variables, Some(super::Now { unix_seconds: 0, utc_offset_seconds: 0 }))
-                .is_ok_and(|text| text.contains(word))
+            program.render(variables, Some(Now { unix_seconds: 0, utc_offset_seconds: 0 }), PROBE_BUDGET).ok()
         };
+        let shows = |messages, word: &str| render(messages).is_some_and(|text| text.contains(word));
         let call = |arguments: Value| {
             json!([
                 {"role": "user", "content": "User"},
@@ -39,14 +38,20 @@ impl Abilities {
                 {"role": "tool", "content": "Response", "tool_call_id": "call00001", "name": "tool1"},
             ])
         };
-        let parts = json!([{"type": "text", "text": WORD}]);
+        let user = |content: Value| json!([{"role": "user", "content": content}]);
+        let parts = render(user(json!([{"type": "text", "text": WORD}]))).unwrap_or_default();
         let system = json!([{"role": "system", "content": WORD}, {"role": "user", "content": "User"}]);
+        let called = render(call(json!({"arg": WORD}))).unwrap_or_default();
         Self {
             system_role: shows(system, WORD),
-            string_content: shows(json!([{"role": "user", "content": WORD}]), WORD),
-            part_content: shows(json!([{"role": "user", "content": parts}]), WORD),
-            // As text the object would show in Python's notation, with single quotes: then the template wants a string.
-            object_arguments: shows(call(json!({"arg": WORD})), WORD) && !shows(call(json!({"arg": WORD})), "{'arg'"),
+            string_content: shows(user(WORD.into()), WORD),
+            // A list that shows with its brackets was not read as parts but written out, and one that may not be empty is
+            // meant for more than text.
+            part_content: parts.contains(WORD)
+                && !["'type'", "\"type\""].iter().any(|key| parts.contains(key))
+                && render(user(json!([]))).is_some(),
+            // An object that shows in Python's notation was written out too: then the template wants a string.
+            object_arguments: called.contains(WORD) && !called.contains("{'arg'"),
         }
     }
 }
@@ -72,6 +77,7 @@ pub(super) fn messages(source: &str, abilities: &Abilities, messages: &[Message]
     if !abilities.system_role {
         merge_system(&mut adapted);
     }
+    quirks::messages(source, &mut adapted);
     Ok(adapted)
 }
 

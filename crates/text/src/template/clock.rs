@@ -107,7 +107,7 @@ impl Now {
                 write!(text, "{sign}{:02}{:02}", minutes / 60, minutes % 60)
             }
             'Z' if offset == 0 => write!(text, "UTC"),
-            'n' => write!(text, "\n"),
+            'n' => writeln!(text),
             't' => write!(text, "\t"),
             '%' => write!(text, "%"),
             other => write!(text, "%{other}"),
