@@ -1,5 +1,6 @@
 //! One suite for all variants of all ops: each runs on every problem it accepts, random and nasty
-//! ones, and must be as close to its op's reference as it declares.
+//! ones, must be as close to its op's reference as it declares, and must give the same bits whatever
+//! the number of workers.
 //!
 //! A variant enters by standing in its op's list. Called by the crate's tests, and with other lists by
 //! whoever adds variants to an op.
@@ -116,17 +117,21 @@ fn check_case<O: Conform>(
             continue;
         }
         verdict.num_cases += 1;
-        let mut problems = Vec::new();
+        let (mut problems, mut first) = (Vec::new(), None);
         for pool in pools.iter_mut() {
             let found = case.run(variant, pool)?;
             let (worst, wrong) = case.compare(variant.exactness, &expected, &found);
             verdict.worst = verdict.worst.max(worst);
             problems.extend(wrong.map(|wrong| format!("{wrong} ({} workers)", pool.num_workers())));
+            if let Some(other) = first.as_ref() {
+                problems.extend(case.same_outputs(other, &found).map(|wrong| format!("{wrong} with other workers")));
+            }
             if let Some(twin) = twin.as_ref().filter(|_| case.same_as_before) {
                 problems.extend(case.same_outputs(twin, &found).map(|wrong| format!("{wrong} than before")));
             }
-            *twin = Some(found);
+            first.get_or_insert(found);
         }
+        *twin = first;
         verdict.failures.extend(problems.iter().map(|problem| format!("{}: {problem}", case.label)));
     }
     Ok(())

@@ -11,6 +11,15 @@ use crate::ops::attention::{Desc, Slots, scratch_bytes};
 type Batch = &'static [(usize, usize)];
 
 const SHORT: [Batch; 2] = [&[(70, 1)], &[(20, 37)]];
+const RAGGED: [Batch; 6] = [
+    &[(1023, 1)],
+    &[(0, 64)],
+    &[(11, 3), (250, 2), (0, 5)],
+    &[(128, 1), (127, 1), (129, 1)],
+    &[(190, 70)],
+    &[(64, 7), (0, 90), (513, 1)],
+];
+const IDLE: [Batch; 2] = [&[(9, 0)], &[(30, 0), (5, 1), (8, 0), (0, 20)]];
 const LONG: [Batch; 3] = [&[(700, 1)], &[(0, 150)], &[(300, 40), (1000, 2)]];
 
 impl Conform for Attention {
@@ -75,6 +84,14 @@ impl Conform for Attention {
         }
         // 20 query heads to a KV head: more than one pass of a decode kernel takes.
         plain.with(|p| (p.num_heads, p.batch) = (60, &[(50, 1), (3, 4)])).check(random, check);
+        // Nothing to do for a sequence; a broken one beside others.
+        for batch in IDLE {
+            plain.with(|p| p.batch = batch).check(random, check);
+        }
+        plain.with(|p| (p.batch, p.broken) = (&[(40, 1), (0, 30), (63, 1), (300, 9)], true)).check(random, check);
+        for _ in 0..60 {
+            Problem::random(random).check(random, check);
+        }
         // The same data in the uniform and in the headwise form.
         for batch in LONG {
             for headwise in [false, true] {
@@ -87,9 +104,9 @@ impl Conform for Attention {
 }
 
 /// A problem before its data are made.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Problem {
-    batch: Batch,
+    batch: &'static [(usize, usize)],
     num_heads: usize,
     num_kv_heads: usize,
     dim_k: usize,
@@ -100,6 +117,8 @@ struct Problem {
     window: u32,
     softcap: f32,
     values: Values,
+    /// Whether the first sequence holds infinities and NaNs.
+    broken: bool,
     headwise: bool,
 }
 
@@ -117,38 +136,37 @@ impl Default for Problem {
             window: 0,
             softcap: 0.0,
             values: Values::Normal,
+            broken: false,
             headwise: false,
         }
     }
 }
 
 impl Problem {
+    /// Anything that a model may have.
+    fn random(random: &mut Random) -> Self {
+        let num_kv_heads = 1 + random.below(4);
+        let types = [KvType::F16, KvType::F32];
+        let granule = random.pick(&[8, 16]);
+        Problem {
+            batch: random.pick(&RAGGED),
+            num_kv_heads,
+            num_heads: num_kv_heads * (1 + random.below(8)),
+            dim_k: granule * (1 + random.below(128 / granule)),
+            dim_v: granule * (1 + random.below(128 / granule)),
+            k: random.pick(&types),
+            v: random.pick(&types),
+            block_size: random.pick(&[16, 32, 64]),
+            window: random.pick(&[0, 0, 3, 33, 200]),
+            softcap: random.pick(&[0.0, 0.0, 20.0]),
+            headwise: false,
+            ..Problem::default()
+        }
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
-    }
-
-    fn label(&self) -> String {
-        let Problem {
-            batch,
-            num_heads,
-            num_kv_heads,
-            dim_k,
-            dim_v,
-            k,
-            v,
-            block_size,
-            window,
-            softcap,
-            values,
-            headwise,
-        } = self;
-        let form = if *headwise { "headwise" } else { "uniform" };
-        let (k, v) = (k.name(), v.name());
-        format!(
-            "{batch:?} heads {num_heads}/{num_kv_heads} dims {dim_k}/{dim_v} {k}/{v} blocks of {block_size} \
-             window {window} softcap {softcap} {values:?} {form}"
-        )
     }
 
     fn check(&self, random: &mut Random, check: &mut dyn FnMut(Case<Attention>)) {
@@ -172,12 +190,13 @@ impl Problem {
             rows: Rows::of(num_rows),
         };
         let q = random.values(self.values, num_rows * self.num_heads * self.dim_k);
-        let cache = cache::Contents::new(layout, self.batch, self.window, self.values, self.headwise, random);
+        let values = |sequence| if self.broken && sequence == 0 { Values::Broken } else { self.values };
+        let cache = cache::Contents::new(layout, self.batch, self.window, values, self.headwise, random);
         let mut arena = Arena::default();
         let num_outputs = num_rows * self.num_heads * self.dim_v;
         let scratch = scratch_bytes(&desc, num_rows);
         let slots = Slots { q: arena.input(&q), out: arena.output(num_outputs * 4), scratch: arena.output(scratch) };
-        let mut case = Case::new(self.label(), desc, slots, arena);
+        let mut case = Case::new(format!("{self:?}"), desc, slots, arena);
         case.num_rows = num_rows;
         let anything = Output { place: Place::Arena, at: slots.scratch.0, bounds: Bounds::Any(scratch) };
         case.outputs = vec![Output::values(slots.out, terms(&desc, &cache, &q)), anything];

@@ -19,22 +19,21 @@ pub struct Contents {
 
 impl Contents {
     /// `batch` holds, per sequence, tokens before the step and rows of the step. Blocks that no row can
-    /// see through the window are not there.
+    /// see through the window are not there. `values` says what each sequence is filled with.
     pub fn new(
         layout: KvLayout,
         batch: &[(usize, usize)],
         window: u32,
-        values: Values,
+        values: impl Fn(usize) -> Values,
         headwise: bool,
         random: &mut Random,
     ) -> Self {
         let heads = layout.num_kv_heads;
         // Contents first, so that both forms of the same seed hold the same.
-        let mut vectors = |dim: usize, context: usize, rows: usize| random.values(values, dim * (context + rows));
         let mut tokens: Vec<Vec<_>> = Vec::new();
-        for &(context, rows) in batch {
-            let head = |_| (vectors(layout.head_dim_k, context, rows), vectors(layout.head_dim_v, context, rows));
-            tokens.push((0..heads).map(head).collect());
+        for (sequence, &(context, rows)) in batch.iter().enumerate() {
+            let mut vectors = |dim: usize| random.values(values(sequence), dim * (context + rows));
+            tokens.push((0..heads).map(|_| (vectors(layout.head_dim_k), vectors(layout.head_dim_v))).collect());
         }
         let first_block = |context: usize| {
             let first = if window == 0 { 0 } else { (context + 1).saturating_sub(window as usize) };

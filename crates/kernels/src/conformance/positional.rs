@@ -84,7 +84,7 @@ fn store_case(
     random: &mut Random,
 ) -> Case<KvStore> {
     let num_rows: usize = batch.iter().map(|&(_, rows)| rows).sum();
-    let contents = Contents::new(layout, batch, 0, Values::Normal, headwise, random);
+    let contents = Contents::new(layout, batch, 0, |_| Values::Normal, headwise, random);
     let mut vectors = |dim: usize| random.values(values, num_rows * layout.num_kv_heads * dim);
     let (k, v) = (vectors(layout.head_dim_k), vectors(layout.head_dim_v));
     let mut arena = Arena::default();

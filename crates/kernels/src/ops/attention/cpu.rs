@@ -133,6 +133,9 @@ impl Head<'_> {
     /// Pieces of work that this head makes.
     #[inline(always)]
     fn num_units(&self, split: bool) -> usize {
+        if self.num_pairs() == 0 {
+            return 0;
+        }
         match (self.streams(), split) {
             (true, true) => self.num_parts(),
             (true, false) => 1,

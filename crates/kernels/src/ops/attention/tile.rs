@@ -4,6 +4,9 @@
 //! `[key, pair]` and sums of values as `[dim, pair]`. So keys and values are used as they lie in the
 //! cache, one broadcast value at a time, and the softmax (online, arXiv 2205.14135, algorithm 1) needs
 //! no sums across a vector.
+//!
+//! A value that is not finite reaches every pair of its tile, also those that may not see its key
+//! (0 · ∞ is NaN): other rows of the same sequence, never another sequence.
 
 use std::ops::Range;
 
