@@ -1,1 +1,17 @@
-//! chaski.
+//! The library's front door: opens a model file and wires the floors below into one object, [`Llm`].
+//!
+//! ```no_run
+//! use chaski::{Llm, Options};
+//! let llm = Llm::open("model.gguf".as_ref(), &Options::default())?;
+//! println!("{} tokens in the vocabulary, {} steps in the plan", llm.vocab_size(), llm.explain().len());
+//! # Ok::<(), chaski::Error>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod error;
+mod llm;
+mod options;
+
+pub use error::Error;
+pub use llm::{ExplainRow, Llm};
+pub use options::{Options, PlanKind};

@@ -33,15 +33,29 @@ pub struct StepInputs<'a> {
     pub positions: &'a [u32],
     /// Rows that yield logits, ascending.
     pub output_rows: &'a [u32],
+    /// Block tables of all sequences and groups, which the views point into.
+    pub tables: &'a [u32],
     /// Per KV group, per sequence of the step.
-    pub views: &'a [Vec<SequenceView<'a>>],
+    pub views: &'a [Vec<SequenceView>],
+}
+
+/// A place of one token in the cache: the first physical block of a run and the position in it.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheSlot {
+    /// First block of the run.
+    pub block: u32,
+    /// Position within the block.
+    pub offset: u32,
 }
 
 /// One sequence's uniform block table in one group for one step.
 #[derive(Clone, Copy, Debug)]
-pub struct SequenceView<'a> {
-    /// Entries: first physical block of the run of each logical block, from `first_logical` on.
-    pub table: &'a [u32],
+pub struct SequenceView {
+    /// Where its entries begin in [`StepInputs::tables`]: the first physical block of the run of each
+    /// logical block, from `first_logical` on.
+    pub table_start: usize,
+    /// Number of entries.
+    pub table_len: usize,
     /// Logical index of the first entry.
     pub first_logical: u32,
     /// Tokens cached before this step.
@@ -133,7 +147,7 @@ impl Executor {
             let heads = group.layout.num_kv_heads as u32;
             group.views.clear();
             group.views.extend(views.iter().map(|view| KvView {
-                table: view.table.as_ptr(),
+                table: inputs.tables[view.table_start..].as_ptr(),
                 lengths: std::ptr::null(),
                 layer_stride: 0,
                 head_stride: 0,
@@ -183,60 +197,46 @@ impl Executor {
         Ok(unsafe { std::slice::from_raw_parts_mut(self.arena.as_ptr().add(slot.0).cast(), len) })
     }
 
-    /// Copies a run of blocks (one per layer and head) onto another.
+    /// Moves `num_tokens` tokens (keys and values of all layers and heads of a group) within the cache;
+    /// the ranges may overlap. With `turn`, each key then passes through it with the index of its layer in
+    /// the group, to be rotated to its new position.
     ///
     /// # Errors
-    /// When a run is not inside the cache.
-    pub fn copy_run(&mut self, group: usize, from: u32, to: u32) -> Result<(), StepError> {
-        let group = self.group(group)?;
-        let run = group.num_layers * group.layout.num_kv_heads;
-        let bytes = group.layout.block_bytes();
-        for first in [from, to] {
-            within("block", first as usize + run, group.num_blocks + 1)?;
-        }
-        // SAFETY: both runs lie inside the storage; `copy` allows them to overlap.
-        unsafe {
-            let base = group.storage.as_ptr();
-            std::ptr::copy(base.add(from as usize * bytes), base.add(to as usize * bytes), run * bytes);
-        }
-        Ok(())
-    }
-
-    /// Moves one token (its keys and values of all layers and heads) from slot `from` to slot `to`;
-    /// a slot is (first block of a run, position in the block). Each key passes through `turn` with the
-    /// index of its layer in the group, which rotates it to its new position.
-    ///
-    /// # Errors
-    /// When a slot is not inside the cache.
-    pub fn move_token(
+    /// When a range is not inside a block of the cache.
+    pub fn move_tokens(
         &mut self,
         group: usize,
-        from: (u32, u32),
-        to: (u32, u32),
-        turn: &mut dyn FnMut(usize, &mut [f32]),
+        from: CacheSlot,
+        to: CacheSlot,
+        num_tokens: u32,
+        mut turn: Option<&mut dyn FnMut(usize, &mut [f32])>,
     ) -> Result<(), StepError> {
         let group = self.group(group)?;
-        let layout = group.layout;
+        let (layout, num) = (group.layout, num_tokens as usize);
         let run = group.num_layers * layout.num_kv_heads;
-        for (first, slot) in [from, to] {
-            within("block", first as usize + run, group.num_blocks + 1)?;
-            within("slot", slot as usize, layout.block_size)?;
+        for slot in [from, to] {
+            within("block", slot.block as usize + run, group.num_blocks + 1)?;
+            within("slot", slot.offset as usize + num, layout.block_size + 1)?;
         }
-        let (mut key, mut value) = (vec![0f32; layout.head_dim_k], vec![0f32; layout.head_dim_v]);
+        let mut key = vec![0f32; layout.head_dim_k];
         for i in 0..run {
-            let at = |(first, slot): (u32, u32)| {
-                let (block, slot) = (first as usize + i, slot as usize);
-                (layout.key_at(block, slot), layout.value_at(block, slot))
+            let at = |slot: CacheSlot| {
+                let (block, offset) = (slot.block as usize + i, slot.offset as usize);
+                (layout.key_at(block, offset), layout.value_at(block, offset))
             };
             let ((key_from, value_from), (key_to, value_to)) = (at(from), at(to));
-            // SAFETY: both slots lie inside the storage.
+            // SAFETY: both ranges lie inside the storage; `copy` allows them to overlap.
             unsafe {
                 let base = group.storage.as_ptr();
-                layout.k.decode(base.add(key_from), &mut key);
-                turn(i / layout.num_kv_heads, &mut key);
-                layout.k.encode(&key, base.add(key_to));
-                layout.v.decode(base.add(value_from), &mut value);
-                layout.v.encode(&value, base.add(value_to));
+                std::ptr::copy(base.add(key_from), base.add(key_to), num * layout.key_bytes());
+                std::ptr::copy(base.add(value_from), base.add(value_to), num * layout.value_bytes());
+                let Some(turn) = &mut turn else { continue };
+                for token in 0..num {
+                    let at = base.add(key_to + token * layout.key_bytes());
+                    layout.k.decode(at, &mut key);
+                    turn(i / layout.num_kv_heads, &mut key);
+                    layout.k.encode(&key, at);
+                }
             }
         }
         Ok(())
@@ -265,8 +265,9 @@ impl Executor {
                 within("sequence rows", (view.first_row + view.num_rows) as usize, num_rows + 1)?;
                 let tokens = (view.context + view.num_rows) as usize;
                 let blocks = tokens.div_ceil(group.layout.block_size);
-                within("block table", blocks, view.first_logical as usize + view.table.len() + 1)?;
-                for &entry in view.table {
+                within("block table", blocks, view.first_logical as usize + view.table_len + 1)?;
+                within("block table", view.table_start + view.table_len, inputs.tables.len() + 1)?;
+                for &entry in &inputs.tables[view.table_start..][..view.table_len] {
                     within("block", entry as usize + run, group.num_blocks + 1)?;
                 }
             }

@@ -15,6 +15,11 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Only the references and what equals them bit for bit.
+    pub fn reference() -> Self {
+        Self { weakest: Exactness::Bitwise, pinned: Vec::new() }
+    }
+
     /// Only variants that compute in f32: the judge of accuracy.
     pub fn exact() -> Self {
         Self { weakest: Exactness::Reordered { ulp: u32::MAX }, pinned: Vec::new() }

@@ -1,0 +1,39 @@
+//! What can go wrong between a path and an answer.
+
+/// Why a model could not be opened or run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Its tensors or numbers are not what the architecture needs.
+    #[error("{path}: {source}")]
+    Model {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        source: model::Error,
+    },
+    /// Its tokenizer cannot be used.
+    #[error("{path}: {source}")]
+    Text {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        source: text::Error,
+    },
+    /// Vocabulary and embedding table do not belong together.
+    #[error("{path}: the tokenizer has {tokens} tokens, token_embd.weight {rows} rows")]
+    Vocabulary {
+        /// The file.
+        path: String,
+        /// Tokens of the tokenizer.
+        tokens: usize,
+        /// Rows of the embedding table.
+        rows: usize,
+    },
+    /// The file cannot be opened.
+    #[error(transparent)]
+    File(device::Error),
+    /// The engine refused or a step failed.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+}

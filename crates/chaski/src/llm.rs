@@ -1,0 +1,189 @@
+//! A model, opened and ready. Wiring only: what is done is done below.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use device::{Hardware, Isa, Mapping};
+use engine::batch::{Batch, BlockCopy, SeqId};
+use engine::cache::CacheLimits;
+use engine::engine::{Engine, StepRunner};
+use engine::runner::{Runner, RunnerOptions};
+use kernels::Rows;
+use model::{Graph, Hparams, StepInfo, Weights};
+use text::Tokenizer;
+
+use crate::{Error, Options};
+
+/// An opened model.
+pub struct Llm {
+    engine: Engine<Runner>,
+    weights: Arc<Weights>,
+    tokenizer: Arc<Tokenizer>,
+    chat_template: Option<String>,
+    context: u32,
+    copies: Vec<BlockCopy>,
+}
+
+/// One step of a plan, for `chaski explain`.
+#[derive(Clone, Debug)]
+pub struct ExplainRow {
+    /// The regime: `decode` (1 row), `few` (2 to 7) or `prefill` (8 and more).
+    pub regime: &'static str,
+    /// The node, mostly the name of its weight.
+    pub name: String,
+    /// The op.
+    pub op: &'static str,
+    /// Shape and types.
+    pub shape: String,
+    /// The chosen variant.
+    pub variant: &'static str,
+    /// How exact it is.
+    pub exactness: String,
+    /// Why it was chosen.
+    pub reason: String,
+    /// What would have come next.
+    pub runner_up: Option<&'static str>,
+}
+
+impl Llm {
+    /// Opens the model in `path`; for one part of a split set, the whole set beside it.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it, or what the machine refuses.
+    pub fn open(path: &Path, options: &Options) -> Result<Self, Error> {
+        let named = |source| Error::Model { path: path.display().to_string(), source };
+        let files = parts(path).iter().map(|part| Mapping::open(part)).collect::<Result<Vec<_>, _>>();
+        let files = files.map_err(|error| match error {
+            error @ device::Error::File { .. } => Error::File(error),
+            error => named(error.into()),
+        })?;
+        files.iter().for_each(Mapping::prefetch);
+        let weights = Arc::new(Weights::new(files).map_err(named)?);
+        let metadata = &weights.gguf().metadata;
+        let hparams = Hparams::read(metadata, &options.rope).map_err(named)?;
+        let tokenizer = Tokenizer::from_metadata(metadata)
+            .map_err(|source| Error::Text { path: path.display().to_string(), source })?;
+        let context = if options.context == 0 { hparams.context_length } else { options.context };
+        let graph = Arc::new(Graph::build(&hparams, &weights, context).map_err(named)?);
+        let tokens = tokenizer.vocab().len();
+        if tokens > graph.vocab_size {
+            return Err(Error::Vocabulary { path: path.display().to_string(), tokens, rows: graph.vocab_size });
+        }
+        let (k, v) = (options.plan.kv_type(options.kv_type_k), options.plan.kv_type(options.kv_type_v));
+        let step_rows = options.ubatch.min(options.batch).clamp(1, context.max(1) as usize);
+        let limits = CacheLimits::full(context, options.num_sequences as u32, step_rows as u32);
+        let cache = Runner::cache(&graph, k, v, limits)?;
+        let runner_options = RunnerOptions {
+            hardware: Hardware::probe().capped(options.isa.unwrap_or(Isa::Native)),
+            policy: options.plan.policy(),
+            num_threads: options.threads,
+            max_rows: step_rows,
+            k,
+            v,
+        };
+        let runner = Runner::new(&graph, &weights, &cache, &runner_options).map_err(named)?;
+        let chat_template = metadata.opt_str("tokenizer.chat_template").ok().flatten().map(str::to_owned);
+        Ok(Self {
+            engine: Engine::new(runner, cache),
+            tokenizer: Arc::new(tokenizer),
+            weights,
+            chat_template,
+            context,
+            copies: Vec::new(),
+        })
+    }
+
+    /// The model's tokenizer.
+    pub fn tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.tokenizer
+    }
+
+    /// The chat template in the file.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.chat_template.as_deref()
+    }
+
+    /// The metadata of the file.
+    pub fn metadata(&self) -> &gguf::Metadata {
+        &self.weights.gguf().metadata
+    }
+
+    /// Tokens of context.
+    pub fn context(&self) -> u32 {
+        self.context
+    }
+
+    /// Entries in a row of logits.
+    pub fn vocab_size(&self) -> usize {
+        self.engine.runner().vocab_size()
+    }
+
+    /// The step loop, for requests.
+    pub fn engine(&mut self) -> &mut Engine<Runner> {
+        &mut self.engine
+    }
+
+    /// Every step of the plans with the reason for its kernel, one regime after the other.
+    pub fn explain(&self) -> Vec<ExplainRow> {
+        let regimes = [("decode", Rows::One), ("few", Rows::Few), ("prefill", Rows::Many)];
+        let rows = regimes.iter().flat_map(|&(regime, rows)| {
+            self.engine.runner().plan(rows).iter().map(move |step| explain_row(regime, step))
+        });
+        rows.collect()
+    }
+
+    /// Computes one batch without any scheduling: its sequences are created where they are new, their
+    /// tokens stay in the cache. Returns `[output_rows, vocab_size]` logits.
+    ///
+    /// # Errors
+    /// When the cache has no room or a kernel failed.
+    pub fn step(&mut self, batch: &Batch) -> Result<&[f32], Error> {
+        let (runner, cache) = self.engine.parts_mut();
+        for span in &batch.spans {
+            if cache.len(span.seq).is_err() {
+                cache.create(span.seq)?;
+            }
+            self.copies.clear();
+            cache.reserve(span.seq, span.num_rows, &mut self.copies)?;
+            runner.apply_all(&self.copies)?;
+        }
+        let logits = runner.step(batch, cache)?;
+        for span in &batch.spans {
+            cache.commit(span.seq, span.num_rows)?;
+        }
+        Ok(logits.values)
+    }
+
+    /// Keeps the first `len` tokens of a sequence, which is created if it is new.
+    ///
+    /// # Errors
+    /// When the sequence is shorter, or its sliding windows no longer reach back that far.
+    pub fn truncate(&mut self, seq: SeqId, len: u32) -> Result<(), Error> {
+        let (_, cache) = self.engine.parts_mut();
+        if cache.len(seq).is_err() {
+            cache.create(seq)?;
+        }
+        Ok(cache.truncate(seq, len)?)
+    }
+}
+
+fn explain_row(regime: &'static str, step: &StepInfo) -> ExplainRow {
+    ExplainRow {
+        regime,
+        name: step.name.clone(),
+        op: step.op.name(),
+        shape: step.shape.clone(),
+        variant: step.variant,
+        exactness: step.exactness.to_string(),
+        reason: step.reason.clone(),
+        runner_up: step.runner_up,
+    }
+}
+
+/// All files of the set that `path` belongs to.
+fn parts(path: &Path) -> Vec<PathBuf> {
+    match path.to_str().and_then(gguf::split_parts) {
+        Some((prefix, _, count)) => (0..count).map(|no| gguf::split_path(prefix, no, count).into()).collect(),
+        None => vec![path.to_owned()],
+    }
+}

@@ -1,0 +1,73 @@
+//! How a model is to be opened.
+
+use device::{Hardware, Isa};
+use kernels::{KvType, Policy};
+
+/// Which plan judges or runs (ARCHITECTURE.md, "Three plans").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlanKind {
+    /// Reference kernels and what equals them bit for bit. Slow; for tiny models.
+    Reference,
+    /// f32 activations and an f32 cache: the judge of accuracy.
+    Exact,
+    /// The best kernels up to rounded ones, no technique.
+    Baseline,
+}
+
+impl PlanKind {
+    /// What the plan may choose from.
+    pub(crate) fn policy(self) -> Policy {
+        match self {
+            PlanKind::Reference => Policy::reference(),
+            PlanKind::Exact => Policy::exact(),
+            PlanKind::Baseline => Policy::baseline(),
+        }
+    }
+
+    /// The element type of the cache: the judges store f32 whatever was asked for.
+    pub(crate) fn kv_type(self, asked: KvType) -> KvType {
+        if self == PlanKind::Baseline { asked } else { KvType::F32 }
+    }
+}
+
+/// How a model is to be opened. [`Options::default`] is what the program does without flags.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which plan.
+    pub plan: PlanKind,
+    /// Cap on the instruction set.
+    pub isa: Option<Isa>,
+    /// Worker threads.
+    pub threads: usize,
+    /// Tokens of context; 0 for what the model was trained for.
+    pub context: u32,
+    /// Most rows of a step.
+    pub batch: usize,
+    /// Most rows computed at once, at most `batch`.
+    pub ubatch: usize,
+    /// Element type of cached keys.
+    pub kv_type_k: KvType,
+    /// Element type of cached values.
+    pub kv_type_v: KvType,
+    /// Sequences in the cache at once.
+    pub num_sequences: usize,
+    /// `--rope-*` and `--yarn-*`.
+    pub rope: model::rope::Overrides,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            plan: PlanKind::Baseline,
+            isa: None,
+            threads: Hardware::probe().num_cores,
+            context: 0,
+            batch: 2048,
+            ubatch: 512,
+            kv_type_k: KvType::F16,
+            kv_type_v: KvType::F16,
+            num_sequences: 1,
+            rope: model::rope::Overrides::default(),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Nodes to steps: each becomes one typed kernel call, matmuls on int8 inputs a quantisation before it
+//! where no earlier one has made the copy.
+
+use kernels::ops::matmul::Input;
+use kernels::ops::*;
+use kernels::{Op, RowSet, Run, Slot, Step, Weight, choose};
+
+use super::places::{Places, attention_desc, matmul_desc};
+use super::{PlanOptions, StepInfo};
+use crate::graph::{Graph, Node, NodeOp, ValueId};
+use crate::weights::{Matrix, Vector, Weights};
+
+/// A plan under construction.
+pub(super) struct Lowering<'a> {
+    graph: &'a Graph,
+    weights: &'a Weights,
+    options: &'a PlanOptions,
+    places: &'a Places,
+    /// Values whose int8 copy is up to date.
+    quantized: Vec<bool>,
+    pub(super) steps: Vec<Box<dyn Run>>,
+    pub(super) info: Vec<StepInfo>,
+}
+
+/// Name and written value of the step being made.
+struct Label<'a> {
+    name: &'a str,
+    output: Option<ValueId>,
+    shape: String,
+}
+
+impl<'a> Lowering<'a> {
+    pub(super) fn new(graph: &'a Graph, weights: &'a Weights, options: &'a PlanOptions, places: &'a Places) -> Self {
+        let quantized = vec![false; graph.values.len()];
+        Self { graph, weights, options, places, quantized, steps: Vec::new(), info: Vec::new() }
+    }
+
+    pub(super) fn run(&mut self) {
+        for (index, node) in self.graph.nodes.iter().enumerate() {
+            self.node(index, node);
+            if let Some(changed) = node.op.output() {
+                self.quantized[changed.0] = false;
+            }
+        }
+    }
+
+    fn node(&mut self, index: usize, node: &Node) {
+        let graph = self.graph;
+        let label = |shape: String| Label { name: &node.name, output: node.op.output(), shape };
+        match &node.op {
+            NodeOp::Embed { table, scale, out } => {
+                let desc =
+                    embed::Desc { table: table.dtype, width: table.columns, row_bytes: table.row_bytes, scale: *scale };
+                let slots = embed::Slots { table: self.weights.address(table), out: self.slot(*out) };
+                self.push::<Embed>(label(format!("{} x {} {}", table.rows, table.columns, table.dtype)), desc, slots);
+            }
+            NodeOp::RopeTable { inv_freq, magnitude, out } => {
+                let desc = rope_table::Desc { rotary_dim: 2 * inv_freq.len(), magnitude: *magnitude };
+                let slots = rope_table::Slots { inv_freq: address(inv_freq), out: self.slot(*out) };
+                self.push::<RopeTable>(label(format!("{} angles", inv_freq.len())), desc, slots);
+            }
+            NodeOp::Norm { x, weight, groups, eps, out } => {
+                let desc = norm::Desc { width: weight.len(), groups: *groups, eps: *eps };
+                let rows = self.rows(*x);
+                let slots = norm::Slots { x: self.slot(*x), weight: address(weight), out: self.slot(*out), rows };
+                self.push::<Norm>(label(format!("{groups} x {}", weight.len())), desc, slots);
+            }
+            NodeOp::Matmul { x, weight, bias, out } => self.matmul(index, node, *x, weight, bias.as_ref(), *out),
+            NodeOp::Rope { x, table, num_heads, pairing } => {
+                let (head_dim, rotary_dim) = (graph.values[x.0].width / num_heads, graph.values[table.0].width);
+                let desc = rope::Desc { head_dim, num_heads: *num_heads, rotary_dim, pairing: *pairing };
+                let slots = rope::Slots { x: self.slot(*x), table: self.slot(*table) };
+                self.push::<Rope>(label(format!("{num_heads} heads of {head_dim}")), desc, slots);
+            }
+            NodeOp::KvStore { k, v, layer } => {
+                let (group, place) = graph.group_of(*layer);
+                let layout = self.options.kv_layout(graph, group);
+                let desc = kv_store::Desc { layout, group, layer: place };
+                let slots = kv_store::Slots { k: self.slot(*k), v: self.slot(*v) };
+                let shape = format!(
+                    "{} heads, k {} {}, v {} {}",
+                    layout.num_kv_heads,
+                    layout.head_dim_k,
+                    layout.k.name(),
+                    layout.head_dim_v,
+                    layout.v.name()
+                );
+                self.push::<KvStore>(label(shape), desc, slots);
+            }
+            NodeOp::Attention { q, layer, out } => self.attention(node, *q, *layer, *out),
+            NodeOp::Glu { gate, up, activation, out } => {
+                let (width, rows) = (graph.values[gate.0].width, self.rows(*gate));
+                let desc = glu::Desc { width, activation: *activation };
+                let slots = glu::Slots { gate: self.slot(*gate), up: self.slot(*up), out: self.slot(*out), rows };
+                self.push::<Glu>(label(format!("{width} {activation:?}")), desc, slots);
+            }
+            NodeOp::Add { x, y } => {
+                let width = graph.values[x.0].width;
+                let slots = add::Slots { x: self.slot(*x), y: self.slot(*y), rows: self.rows(*x) };
+                self.push::<Add>(label(format!("{width}")), add::Desc { width }, slots);
+            }
+            NodeOp::Gather { x, out } => {
+                let width = graph.values[x.0].width;
+                let slots = gather::Slots { x: self.slot(*x), out: self.slot(*out) };
+                self.push::<Gather>(label(format!("{width}")), gather::Desc { width }, slots);
+            }
+            NodeOp::Softcap { x, cap } => {
+                let width = graph.values[x.0].width;
+                let slots = softcap::Slots { x: self.slot(*x), rows: self.rows(*x) };
+                self.push::<Softcap>(label(format!("{width}, cap {cap}")), softcap::Desc { width, cap: *cap }, slots);
+            }
+        }
+    }
+
+    fn matmul(&mut self, index: usize, node: &Node, x: ValueId, weight: &Matrix, bias: Option<&Vector>, out: ValueId) {
+        let rows = self.rows(x);
+        let input = self.places.inputs[index].unwrap_or(Input::F32);
+        let x_slot = match (input, self.places.copies.get(&x.0)) {
+            (Input::Q8, Some(&copy)) => {
+                if !self.quantized[x.0] {
+                    let width = self.graph.values[x.0].width;
+                    let name = format!("{}.q8", self.graph.values[x.0].name);
+                    let label = Label { name: &name, output: None, shape: format!("{width}") };
+                    let slots = quantize::Slots { x: self.slot(x), out: copy, rows };
+                    self.push::<Quantize>(label, quantize::Desc { width }, slots);
+                    self.quantized[x.0] = true;
+                }
+                copy
+            }
+            _ => self.slot(x),
+        };
+        let desc = matmul_desc(weight, bias.is_some(), input, self.options);
+        let slots = matmul::Slots {
+            weight: self.weights.address(weight),
+            bias: bias.map_or(Weight(std::ptr::null()), address),
+            x: x_slot,
+            out: self.slot(out),
+            rows,
+        };
+        let shape = format!("{} x {} {}, input {input:?}", weight.rows, weight.columns, weight.dtype);
+        self.push::<Matmul>(Label { name: &node.name, output: Some(out), shape }, desc, slots);
+    }
+
+    fn attention(&mut self, node: &Node, q: ValueId, layer: u32, out: ValueId) {
+        let desc = attention_desc(self.graph, layer, self.options);
+        let reach = if desc.window > 0 { format!(", window {}", desc.window) } else { String::new() };
+        let layout = &desc.layout;
+        let shape = format!("{} heads on {} of {}{reach}", desc.num_heads, layout.num_kv_heads, layout.head_dim_k);
+        let slots = attention::Slots { q: self.slot(q), out: self.slot(out), scratch: self.places.attention_scratch };
+        self.push::<Attention>(Label { name: &node.name, output: Some(out), shape }, desc, slots);
+    }
+
+    /// Chooses the kernel and appends the step.
+    fn push<O: Op>(&mut self, label: Label<'_>, desc: O::Desc, slots: O::Slots) {
+        let choice = choose::<O>(&desc, &self.options.hardware, &self.options.policy);
+        self.info.push(StepInfo {
+            name: label.name.to_owned(),
+            op: O::KIND,
+            shape: label.shape,
+            variant: choice.variant.id,
+            exactness: choice.variant.exactness,
+            reason: choice.reason,
+            runner_up: choice.runner_up,
+            output: label.output.map(|value| (value, self.slot(value))),
+        });
+        self.steps.push(Box::new(Step::<O> { desc, slots, variant: choice.variant }));
+    }
+
+    fn slot(&self, value: ValueId) -> Slot {
+        self.places.slots[value.0]
+    }
+
+    fn rows(&self, value: ValueId) -> RowSet {
+        self.graph.values[value.0].rows
+    }
+}
+
+fn address(vector: &Vector) -> Weight {
+    Weight(vector.as_ptr().cast())
+}

@@ -1,0 +1,114 @@
+//! A graph with every choice made: for one regime of rows, the flat list of steps that the executor
+//! walks. Built once per regime when a model is opened; nothing is chosen afterwards.
+
+mod lower;
+mod places;
+
+use std::sync::Arc;
+
+use device::Hardware;
+use kernels::{Exactness, KvLayout, KvType, OpKind, Policy, Program, Rows, Slot};
+
+use crate::graph::ValueId;
+use crate::{Error, Graph, Weights};
+
+/// What a plan is made for.
+#[derive(Clone, Debug)]
+pub struct PlanOptions {
+    /// The machine.
+    pub hardware: Hardware,
+    /// What may be chosen.
+    pub policy: Policy,
+    /// The regime.
+    pub rows: Rows,
+    /// Most rows of a step.
+    pub max_rows: usize,
+    /// Most rows that yield logits.
+    pub max_outputs: usize,
+    /// Element type of cached keys.
+    pub k: KvType,
+    /// Element type of cached values.
+    pub v: KvType,
+    /// Positions per block of the cache.
+    pub block_size: usize,
+}
+
+/// A finished plan.
+pub struct Plan {
+    /// What the executor runs.
+    pub program: Program,
+    /// One entry per step, for `explain` and comparisons.
+    pub info: Vec<StepInfo>,
+    /// Where the logits appear, `[num_outputs, vocab_size]` f32.
+    pub logits: Slot,
+    // The steps hold addresses into both.
+    _graph: Arc<Graph>,
+    _weights: Arc<Weights>,
+}
+
+/// What one step does and why with this kernel.
+#[derive(Clone, Debug)]
+pub struct StepInfo {
+    /// Name of the node, mostly that of its weight.
+    pub name: String,
+    /// The op.
+    pub op: OpKind,
+    /// Its shape and types, readable.
+    pub shape: String,
+    /// The chosen variant.
+    pub variant: &'static str,
+    /// How exact it is.
+    pub exactness: Exactness,
+    /// Why it was chosen.
+    pub reason: String,
+    /// What would have come next.
+    pub runner_up: Option<&'static str>,
+    /// The graph value it writes and where, unless it writes the cache or a quantised copy.
+    pub output: Option<(ValueId, Slot)>,
+}
+
+impl Plan {
+    /// Plans `graph` under `options`.
+    ///
+    /// # Errors
+    /// None at present; every op has a reference that takes every shape. The type leaves room for plans
+    /// that demand what the machine lacks.
+    pub fn build(graph: &Arc<Graph>, weights: &Arc<Weights>, options: &PlanOptions) -> Result<Self, Error> {
+        let places = places::Places::assign(graph, options);
+        let mut lowering = lower::Lowering::new(graph, weights, options, &places);
+        lowering.run();
+        let program = Program {
+            steps: lowering.steps,
+            arena_bytes: places.arena_bytes,
+            max_rows: options.max_rows,
+            max_outputs: options.max_outputs,
+            vocab_size: graph.vocab_size,
+        };
+        Ok(Self {
+            program,
+            info: lowering.info,
+            logits: places.slots[graph.logits.0],
+            _graph: Arc::clone(graph),
+            _weights: Arc::clone(weights),
+        })
+    }
+
+    /// The weakest step's exactness.
+    pub fn exactness(&self) -> Exactness {
+        self.info.iter().map(|step| step.exactness).max().unwrap_or(Exactness::Bitwise)
+    }
+}
+
+impl PlanOptions {
+    /// Shape of the cache blocks of `group` of `graph`.
+    pub fn kv_layout(&self, graph: &Graph, group: u32) -> KvLayout {
+        KvLayout {
+            k: self.k,
+            v: self.v,
+            head_dim_k: graph.hparams.head_dim_k,
+            head_dim_v: graph.hparams.head_dim_v,
+            num_kv_heads: graph.groups[group as usize].num_kv_heads,
+            block_size: self.block_size,
+        }
+    }
+}
