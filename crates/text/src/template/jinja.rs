@@ -71,7 +71,7 @@ impl Program {
             Fault::Limit(message) => TemplateError::Limit(format!("{message} (line {line})")),
             Fault::Raised(message) | Fault::Wrong(message) => TemplateError::Syntax { line, message },
         };
-        let tokens = lexer::tokens(source).map_err(failed)?;
+        let tokens = lexer::tokens(&source.replace("\r\n", "\n").replace('\r', "\n")).map_err(failed)?;
         let statements = parser::parse(&tokens).map_err(failed)?;
         Ok(Self { source: source.into(), statements })
     }

@@ -71,10 +71,10 @@ impl Machine {
             },
             "round" => {
                 let [precision] = given.bind(["precision"])?;
-                let digits = precision.and_then(|value| value.as_int()).unwrap_or(0).clamp(-300, 300) as i32;
+                let digits = precision.and_then(|value| value.as_int()).unwrap_or(0).clamp(0, 20) as usize;
                 let number = value.as_float().ok_or_else(|| Fault::wrong("round needs a number"))?;
-                let factor = 10f64.powi(digits);
-                Ok(Value::Float((number * factor).round() / factor))
+                // Written out, a number is rounded by its exact value, as Python does.
+                Ok(Value::Float(format!("{number:.digits$}").parse().unwrap_or(number)))
             }
             "items" => self.method(&value, "items", given),
             "dictsort" => {

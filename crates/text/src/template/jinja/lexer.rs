@@ -81,7 +81,7 @@ impl<'s> Lexer<'s> {
             }
             text = match trim {
                 Trim::Nothing => text,
-                Trim::Newline => text.strip_prefix("\r\n").or_else(|| text.strip_prefix('\n')).unwrap_or(text),
+                Trim::Newline => text.strip_prefix('\n').unwrap_or(text),
                 Trim::Whitespace => text.trim_start(),
             };
             if !text.is_empty() {

@@ -234,10 +234,10 @@ fn title(text: &str) -> String {
     result
 }
 
-/// Python's `split()` at runs of whitespace, at most `limit` times; the unsplit rest keeps its inner whitespace.
+/// Python's `split()` at runs of whitespace, at most `limit` times; the unsplit rest keeps its whitespace.
 fn split_blanks(text: &str, from_end: bool, limit: usize) -> Vec<&str> {
     let mut parts = Vec::new();
-    let mut rest = text.trim();
+    let mut rest = if from_end { text.trim_end() } else { text.trim_start() };
     while !rest.is_empty() && parts.len() < limit {
         let cut = if from_end { rest.rfind(char::is_whitespace) } else { rest.find(char::is_whitespace) };
         let Some(at) = cut else { break };
