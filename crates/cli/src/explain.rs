@@ -27,9 +27,18 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
+/// The columns of the table, behind the count.
+const HEAD: [&str; 8] = ["plan", "first", "op", "shape", "variant", "exactness", "runner-up", "reason"];
+/// The column that tells steps of different layers apart.
+const NAME: usize = 1;
+
 /// A step as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Step {
+    /// How many rows the plan is for: `decode`, `few` or `prefill`.
+    regime: String,
+    /// The node, mostly the name of its weight.
+    name: String,
     op: String,
     shape: String,
     variant: String,
@@ -41,17 +50,21 @@ struct Step {
 impl Step {
     fn of(row: &ExplainRow) -> Step {
         Step {
-            op: row.op.to_string(),
-            shape: row.shape.to_string(),
-            variant: row.variant.to_string(),
-            exactness: row.exactness.to_string(),
-            reason: row.reason.to_string(),
-            runner_up: row.runner_up.as_ref().map(ToString::to_string),
+            regime: row.regime.to_owned(),
+            name: row.name.clone(),
+            op: row.op.to_owned(),
+            shape: row.shape.clone(),
+            variant: row.variant.to_owned(),
+            exactness: row.exactness.clone(),
+            reason: row.reason.clone(),
+            runner_up: row.runner_up.map(str::to_owned),
         }
     }
 
     fn json(&self) -> serde_json::Value {
         json!({
+            "regime": self.regime,
+            "name": self.name,
             "op": self.op,
             "shape": self.shape,
             "variant": self.variant,
@@ -61,9 +74,14 @@ impl Step {
         })
     }
 
-    fn cells(&self) -> [&str; 6] {
+    fn cells(&self) -> [&str; 8] {
         let runner_up = self.runner_up.as_deref().unwrap_or("-");
-        [&self.op, &self.shape, &self.variant, &self.exactness, runner_up, &self.reason]
+        [&self.regime, &self.name, &self.op, &self.shape, &self.variant, &self.exactness, runner_up, &self.reason]
+    }
+
+    /// Whether the other does the same work, in another layer.
+    fn is_like(&self, other: &Step) -> bool {
+        self.cells().iter().zip(other.cells()).enumerate().all(|(column, (a, b))| column == NAME || *a == b)
     }
 }
 
@@ -71,7 +89,7 @@ impl Step {
 fn alike(steps: &[Step]) -> Vec<(&Step, usize)> {
     let mut lines: Vec<(&Step, usize)> = Vec::new();
     for step in steps {
-        match lines.iter_mut().find(|(known, _)| *known == step) {
+        match lines.iter_mut().find(|(known, _)| known.is_like(step)) {
             Some((_, count)) => *count += 1,
             None => lines.push((step, 1)),
         }
@@ -80,13 +98,12 @@ fn alike(steps: &[Step]) -> Vec<(&Step, usize)> {
 }
 
 fn table(out: &mut impl Write, lines: &[(&Step, usize)]) -> std::io::Result<()> {
-    const HEAD: [&str; 6] = ["op", "shape", "variant", "exactness", "runner-up", "reason"];
     let width = |column: usize| {
         let cells = lines.iter().map(|(step, _)| step.cells()[column]);
         cells.chain([HEAD[column]]).map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..HEAD.len() - 1).map(width).collect();
-    let mut line = |count: &str, cells: [&str; 6]| {
+    let mut line = |count: &str, cells: [&str; 8]| {
         write!(out, "{count:>5}")?;
         for (cell, width) in cells.iter().zip(&widths) {
             write!(out, "  {cell:width$}")?;
@@ -101,8 +118,10 @@ fn table(out: &mut impl Write, lines: &[(&Step, usize)]) -> std::io::Result<()> 
 mod tests {
     use super::*;
 
-    fn step(op: &str, runner_up: Option<&str>) -> Step {
+    fn step(name: &str, op: &str, runner_up: Option<&str>) -> Step {
         Step {
+            regime: "decode".into(),
+            name: name.into(),
             op: op.into(),
             shape: "[n, 64]".into(),
             variant: format!("{op}/f32/avx2"),
@@ -114,14 +133,15 @@ mod tests {
 
     #[test]
     fn steps_that_are_alike_are_one_line() {
-        let steps = [step("norm", None), step("matmul", Some("matmul/f32/scalar")), step("norm", None)];
+        let steps =
+            [step("a.0", "norm", None), step("b", "matmul", Some("matmul/f32/scalar")), step("a.1", "norm", None)];
         let mut out = Vec::new();
         table(&mut out, &alike(&steps)).unwrap();
         let text = String::from_utf8(out).unwrap();
         let expected = "\
-times  op      shape    variant          exactness  runner-up          reason
-    2  norm    [n, 64]  norm/f32/avx2    bitwise    -                  first in preference order
-    1  matmul  [n, 64]  matmul/f32/avx2  bitwise    matmul/f32/scalar  first in preference order
+times  plan    first  op      shape    variant          exactness  runner-up          reason
+    2  decode  a.0    norm    [n, 64]  norm/f32/avx2    bitwise    -                  first in preference order
+    1  decode  b      matmul  [n, 64]  matmul/f32/avx2  bitwise    matmul/f32/scalar  first in preference order
 ";
         assert_eq!(text, expected);
     }

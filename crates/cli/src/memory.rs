@@ -24,8 +24,8 @@ pub fn estimate(gguf: &Gguf, load: &Load) -> anyhow::Result<Estimate> {
         weights: gguf.tensors.iter().map(|tensor| tensor.bytes as u64).sum(),
         context,
         kv: kv_bytes(&gguf.metadata, load, context)?,
-        kv_type_k: load.kv_type_k.name(),
-        kv_type_v: load.kv_type_v.name(),
+        kv_type_k: load.kv_types().0.name(),
+        kv_type_v: load.kv_types().1.name(),
     })
 }
 
@@ -47,7 +47,8 @@ fn kv_bytes(metadata: &Metadata, load: &Load, context: u64) -> anyhow::Result<u6
     };
     let k_len = keys.int("attention.key_length")?.unwrap_or(hidden / heads);
     let v_len = keys.int("attention.value_length")?.unwrap_or(hidden / heads);
-    let per_head = load.kv_type_k.bytes(k_len as usize) as u64 + load.kv_type_v.bytes(v_len as usize) as u64;
+    let (k, v) = load.kv_types();
+    let per_head = k.bytes(k_len as usize) as u64 + v.bytes(v_len as usize) as u64;
     Ok(kv_heads.saturating_mul(per_head).saturating_mul(context))
 }
 

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::Instant;
 
+use anyhow::bail;
 use chaski::{Llm, Options, PlanKind};
+use kernels::KvType;
 
 use crate::log::Log;
 use crate::settings::{Load, Plan, Settings};
@@ -17,6 +19,10 @@ pub fn llm(settings: &Settings, log: &mut Log) -> anyhow::Result<Llm> {
 /// The model in this file.
 pub fn llm_at(path: &Path, load: &Load, log: &mut Log) -> anyhow::Result<Llm> {
     let begin = Instant::now();
+    let (kv_type_k, kv_type_v) = load.kv_types();
+    if load.plan != Plan::Baseline && (kv_type_k, kv_type_v) != (KvType::F32, KvType::F32) {
+        bail!("-ctk and -ctv: the exact and the reference plan cache f32 only; leave them out");
+    }
     let options = Options {
         plan: match load.plan {
             Plan::Baseline => PlanKind::Baseline,
@@ -28,8 +34,8 @@ pub fn llm_at(path: &Path, load: &Load, log: &mut Log) -> anyhow::Result<Llm> {
         context: load.context,
         batch: load.batch,
         ubatch: load.ubatch.min(load.batch),
-        kv_type_k: load.kv_type_k,
-        kv_type_v: load.kv_type_v,
+        kv_type_k,
+        kv_type_v,
         num_sequences: 1,
         rope: load.rope,
     };

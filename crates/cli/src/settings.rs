@@ -46,8 +46,9 @@ pub struct Load {
     pub context: u32,
     pub batch: usize,
     pub ubatch: usize,
-    pub kv_type_k: KvType,
-    pub kv_type_v: KvType,
+    /// `None`: what the plan is used to.
+    pub kv_type_k: Option<KvType>,
+    pub kv_type_v: Option<KvType>,
     pub rope: model::rope::Overrides,
 }
 
@@ -184,6 +185,14 @@ pub struct Tokenize {
     pub show_count: bool,
 }
 
+impl Load {
+    /// Element types of keys and values in the cache: f16, or f32 for the plans that judge.
+    pub fn kv_types(&self) -> (KvType, KvType) {
+        let usual = if self.plan == Plan::Baseline { KvType::F16 } else { KvType::F32 };
+        (self.kv_type_k.unwrap_or(usual), self.kv_type_v.unwrap_or(usual))
+    }
+}
+
 impl Default for Load {
     fn default() -> Load {
         Load {
@@ -193,8 +202,8 @@ impl Default for Load {
             context: 0,
             batch: 2048,
             ubatch: 512,
-            kv_type_k: KvType::F16,
-            kv_type_v: KvType::F16,
+            kv_type_k: None,
+            kv_type_v: None,
             rope: Default::default(),
         }
     }

@@ -64,6 +64,12 @@ fn a_prompt_longer_than_the_context_says_so() {
 }
 
 #[test]
+fn a_judge_does_not_round_its_cache() {
+    let line = complaint_of(&["run", &fixture("llama.gguf"), "x", "--plan", "exact", "-ctk", "f16"], 1);
+    assert!(line.starts_with("-ctk and -ctv"), "{line}");
+}
+
+#[test]
 fn nothing_half_written_is_left() {
     let text = scratch("short.txt", "the rain in the plain");
     let base = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("never.kld");

@@ -110,8 +110,8 @@ fn columns(choice: &Bench, load: &Load) -> Vec<Column> {
     [
         (Column::Batch, choice.batches != usual.0.batches),
         (Column::Ubatch, choice.ubatches != usual.0.ubatches),
-        (Column::TypeK, load.kv_type_k != usual.1.kv_type_k),
-        (Column::TypeV, load.kv_type_v != usual.1.kv_type_v),
+        (Column::TypeK, load.kv_types().0 != usual.1.kv_types().0),
+        (Column::TypeV, load.kv_types().1 != usual.1.kv_types().1),
         (Column::Plan, load.plan != usual.1.plan),
         (Column::Isa, load.isa.is_some()),
     ]
@@ -153,8 +153,8 @@ impl Job {
         match column {
             Column::Batch => self.batch.to_string(),
             Column::Ubatch => self.ubatch.to_string(),
-            Column::TypeK => self.load.kv_type_k.name().to_owned(),
-            Column::TypeV => self.load.kv_type_v.name().to_owned(),
+            Column::TypeK => self.load.kv_types().0.name().to_owned(),
+            Column::TypeV => self.load.kv_types().1.name().to_owned(),
             Column::Plan => name_in(Plan::NAMES, self.load.plan),
             Column::Isa => name_in(device::Isa::NAMES, self.load.isa.unwrap_or(device::Isa::Native)),
         }

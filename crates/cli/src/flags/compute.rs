@@ -64,20 +64,28 @@ pub const FLAGS: &[Flag] = &[
             s.load.ubatch = g.number(1..=MOST_TOKENS)?;
             Ok(())
         }),
-    Flag::value(&["-ctk", "--cache-type-k"], "TYPE", "how keys are cached: f16 (default) or f32")
-        .env("LLAMA_ARG_CACHE_TYPE_K")
-        .on(GROUP, PLAN.and(SINGLE))
-        .set(|s, g| {
-            s.load.kv_type_k = cache_type(g)?;
-            Ok(())
-        }),
-    Flag::value(&["-ctv", "--cache-type-v"], "TYPE", "how values are cached: f16 (default) or f32")
-        .env("LLAMA_ARG_CACHE_TYPE_V")
-        .on(GROUP, PLAN.and(SINGLE))
-        .set(|s, g| {
-            s.load.kv_type_v = cache_type(g)?;
-            Ok(())
-        }),
+    Flag::value(
+        &["-ctk", "--cache-type-k"],
+        "TYPE",
+        "how keys are cached: f16 (default of the baseline plan) or f32 (of the others)",
+    )
+    .env("LLAMA_ARG_CACHE_TYPE_K")
+    .on(GROUP, PLAN.and(SINGLE))
+    .set(|s, g| {
+        s.load.kv_type_k = Some(cache_type(g)?);
+        Ok(())
+    }),
+    Flag::value(
+        &["-ctv", "--cache-type-v"],
+        "TYPE",
+        "how values are cached: f16 (default of the baseline plan) or f32 (of the others)",
+    )
+    .env("LLAMA_ARG_CACHE_TYPE_V")
+    .on(GROUP, PLAN.and(SINGLE))
+    .set(|s, g| {
+        s.load.kv_type_v = Some(cache_type(g)?);
+        Ok(())
+    }),
     Flag::value(
         &["-fa", "--flash-attn"],
         "on|auto",

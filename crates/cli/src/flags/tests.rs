@@ -95,7 +95,7 @@ fn llama_cpp_spellings_are_understood() {
     assert_eq!(s.model.spec.as_deref(), Some("a.gguf"));
     assert_eq!(s.chat.conversation, Some(false));
     assert_eq!((s.load.context, s.prompt.predict, s.chat.single_turn), (512, -2, true));
-    assert_eq!(s.load.kv_type_k, kernels::KvType::F32);
+    assert_eq!(s.load.kv_types(), (kernels::KvType::F32, kernels::KvType::F16));
     assert_eq!(s.chat.system.as_deref(), Some("Hi"));
     assert!(s.sampling.is_set("top_k") && s.sampling.is_set("temperature"));
     assert_eq!(settings("explain m --plan exact -o json").load.plan, Plan::Exact);
