@@ -43,11 +43,15 @@ pub enum Error {
         /// Number of elements.
         found: usize,
     },
-    /// The vocabulary has no tokens, or more than ids can count.
-    #[error("metadata key tokenizer.ggml.tokens: {found} tokens (1 to 2^30 are supported)")]
-    NumTokens {
-        /// Number of tokens.
+    /// An array has no elements, or more than ids can count.
+    #[error("metadata key {key}: {found} elements (1 to {most} are supported)")]
+    Count {
+        /// The metadata key.
+        key: &'static str,
+        /// Number of elements.
         found: usize,
+        /// The most that are supported.
+        most: usize,
     },
     /// An array of strings is longer than offsets of 32 bits reach.
     #[error("metadata key {key}: more than 4 GiB of text")]

@@ -40,14 +40,18 @@ impl Texts {
 /// The hash is keyed afresh in every process, so that no file can be made to collide.
 #[derive(Debug)]
 pub(crate) struct Index {
-    /// `(tag, id + 1)`; an id of 0 is a free slot. The tag is the upper half of the hash.
-    slots: Vec<(u32, u32)>,
+    /// `tag << 24 | id + 1`; 0 is a free slot. The tag is a part of the hash that does not choose
+    /// the slot, and spares most comparisons. Small slots keep the table in the cache.
+    slots: Vec<u32>,
     key: u64,
 }
 
+/// The most strings that an [`Index`] can number.
+pub(crate) const MOST_STRINGS: usize = (1 << 24) - 1;
+
 impl Index {
     pub(crate) fn with_capacity(count: usize) -> Self {
-        let slots = vec![(0, 0); (count + count / 2).next_power_of_two().max(16)];
+        let slots = vec![0; (count + count / 2).next_power_of_two().max(16)];
         Index { slots, key: random_key() }
     }
 
@@ -56,13 +60,21 @@ impl Index {
         self.find(texts, text).ok()
     }
 
+    /// Has the processor fetch what a look-up of `text` will read first. Worth its while before
+    /// many look-ups, which then wait for memory together instead of one by one.
+    #[inline]
+    pub(crate) fn touch(&self, text: &[u8]) {
+        let slot = hash(self.key, text) as usize & (self.slots.len() - 1);
+        std::hint::black_box(self.slots[slot]);
+    }
+
     /// Enters string `id` of `texts`; gives back the id already entered for an equal string.
     pub(crate) fn insert(&mut self, texts: &Texts, id: u32) -> Result<(), u32> {
         let Some(text) = texts.get(id) else { return Ok(()) };
         match self.find(texts, text) {
             Ok(same) => Err(same),
             Err((slot, tag)) => {
-                self.slots[slot] = (tag, id + 1);
+                self.slots[slot] = tag << 24 | (id + 1);
                 Ok(())
             }
         }
@@ -73,15 +85,16 @@ impl Index {
     fn find(&self, texts: &Texts, text: &[u8]) -> Result<u32, (usize, u32)> {
         let mask = self.slots.len() - 1;
         let hash = hash(self.key, text);
-        let tag = (hash >> 32) as u32;
+        let tag = (hash >> 56) as u32;
         let mut slot = hash as usize & mask;
         loop {
-            let (found_tag, id) = self.slots[slot];
-            if id == 0 {
+            let entry = self.slots[slot];
+            if entry == 0 {
                 return Err((slot, tag));
             }
-            if found_tag == tag && texts.get(id - 1) == Some(text) {
-                return Ok(id - 1);
+            let id = (entry & 0xff_ffff).wrapping_sub(1);
+            if entry >> 24 == tag && texts.get(id) == Some(text) {
+                return Ok(id);
             }
             slot = (slot + 1) & mask;
         }
@@ -93,18 +106,25 @@ pub(crate) fn random_key() -> u64 {
     std::collections::hash_map::RandomState::new().hash_one(0u64) | 1
 }
 
-/// One multiplication for each eight bytes, both halves of the product folded together.
+/// One multiplication for each eight bytes, both halves of the product folded together. The last
+/// bytes are read in one or two overlapping pieces, since a loop over them would mispredict.
 #[inline]
 pub(crate) fn hash(key: u64, text: &[u8]) -> u64 {
-    let mut state = key ^ text.len() as u64;
-    let mut chunks = text.chunks_exact(8);
-    for chunk in &mut chunks {
-        state = fold(state ^ u64::from_le_bytes(chunk.try_into().unwrap_or_default()));
-    }
-    let mut last = 0u64;
-    for &byte in chunks.remainder() {
-        last = last << 8 | u64::from(byte);
-    }
+    let word = |at: usize| text[at..at + 8].try_into().map_or(0, u64::from_le_bytes);
+    let half = |at: usize| text[at..at + 4].try_into().map_or(0, |bytes| u64::from(u32::from_le_bytes(bytes)));
+    let len = text.len();
+    let mut state = key ^ len as u64;
+    let last = match len {
+        0 => 0,
+        1..4 => u64::from(text[0]) | u64::from(text[len / 2]) << 8 | u64::from(text[len - 1]) << 16,
+        4..8 => half(0) | half(len - 4) << 32,
+        _ => {
+            for at in (0..len - 8).step_by(8) {
+                state = fold(state ^ word(at));
+            }
+            word(len - 8)
+        }
+    };
     fold(fold(state ^ last) ^ key)
 }
 

@@ -5,7 +5,7 @@
 mod load;
 mod roles;
 
-pub(crate) use load::{Method, check_length};
+pub(crate) use load::{Method, check_size};
 pub use roles::SpecialTokens;
 
 use crate::index::{Index, Texts};
@@ -195,6 +195,12 @@ impl Vocab {
     #[inline]
     pub(crate) fn word(&self, bytes: &[u8]) -> Option<u32> {
         self.index.get(self.words(), bytes)
+    }
+
+    /// Announces a look-up by [`Vocab::word`].
+    #[inline]
+    pub(crate) fn touch(&self, bytes: &[u8]) {
+        self.index.touch(bytes);
     }
 
     /// What [`Vocab::word`] looks among, by id.

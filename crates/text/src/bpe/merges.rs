@@ -6,6 +6,10 @@ use crate::index::{Index, Texts, fold, random_key};
 use crate::vocab::Vocab;
 use gguf::StringArray;
 
+/// Lines of the list that are taken in together: enough for their look-ups to wait for memory at
+/// the same time.
+const BLOCK: usize = 64;
+
 /// All merges. A *symbol* is a token, or a string that only merges mention; those are numbered
 /// from the number of tokens up.
 #[derive(Debug)]
@@ -40,21 +44,13 @@ impl Merges {
     pub(super) fn new(vocab: &Vocab, list: &StringArray) -> Self {
         let num_slots = (list.len() + list.len() / 2).next_power_of_two().max(2);
         let mut merges = Merges { slots: vec![(0, 0, NONE, 0); num_slots], key: random_key(), extra: Extra::default() };
-        // Vocabularies list the results of merges in the order of the merges, so that the token
-        // after the last result is the likely next one: comparing saves most look-ups.
-        let mut likely = 0;
-        let mut joined = Vec::new();
-        for (rank, line) in (0u32..NONE).zip(list.iter()) {
-            joined.clear();
-            let Some(middle) = join_halves(vocab, line, &mut joined) else { continue };
-            let left = merges.intern(vocab, &joined[..middle]);
-            let right = merges.intern(vocab, &joined[middle..]);
-            let symbol = match vocab.words().get(likely) == Some(&joined[..]) {
-                true => likely,
-                false => merges.intern(vocab, &joined),
-            };
-            likely = symbol.wrapping_add(1);
-            merges.insert(left, right, Pair { key: rank, symbol });
+        let mut lines = (0u32..NONE).zip(list.iter());
+        let mut block = Block::default();
+        while lines.len() > 0 {
+            block.read(vocab, lines.by_ref().take(BLOCK));
+            block.resolve(vocab, &mut merges);
+            block.pairs.iter().for_each(|&(left, right, _)| merges.touch(left, right));
+            block.pairs.iter().for_each(|&(left, right, pair)| merges.insert(left, right, pair));
         }
         merges
     }
@@ -80,6 +76,12 @@ impl Merges {
             }
             slot = (slot + 1) & mask;
         }
+    }
+
+    /// Announces [`Merges::insert`], as [`Index::touch`] does a look-up.
+    #[inline]
+    fn touch(&self, left: u32, right: u32) {
+        std::hint::black_box(self.slots[self.hash(left, right) & (self.slots.len() - 1)].2);
     }
 
     /// Enters a merge; of two for the same pair the first stays.
@@ -124,6 +126,53 @@ impl Extra {
     }
 }
 
+/// Some lines of the list on their way in.
+#[derive(Default)]
+struct Block {
+    /// The bytes of both sides, line after line.
+    bytes: Vec<u8>,
+    /// Rank, and where in `bytes` the left side begins, the right side begins, and both end.
+    lines: Vec<(u32, usize, usize, usize)>,
+    pairs: Vec<(u32, u32, Pair)>,
+    /// Vocabularies list the results of merges in the order of the merges, so that the token after
+    /// the last result is the likely next one: comparing saves most look-ups.
+    likely: u32,
+}
+
+impl Block {
+    fn read<'l>(&mut self, vocab: &Vocab, lines: impl Iterator<Item = (u32, &'l [u8])>) {
+        self.bytes.clear();
+        self.lines.clear();
+        for (rank, line) in lines {
+            let start = self.bytes.len();
+            match join_halves(vocab, line, &mut self.bytes) {
+                Some(middle) => self.lines.push((rank, start, middle, self.bytes.len())),
+                None => self.bytes.truncate(start),
+            }
+        }
+    }
+
+    fn resolve(&mut self, vocab: &Vocab, merges: &mut Merges) {
+        let Block { bytes, lines, pairs, likely } = self;
+        for &(_, start, middle, end) in lines.iter() {
+            vocab.touch(&bytes[start..middle]);
+            vocab.touch(&bytes[middle..end]);
+        }
+        pairs.clear();
+        for &(rank, start, middle, end) in lines.iter() {
+            let left = merges.intern(vocab, &bytes[start..middle]);
+            let right = merges.intern(vocab, &bytes[middle..end]);
+            let joined = &bytes[start..end];
+            let symbol = match vocab.words().get(*likely) == Some(joined) {
+                true => *likely,
+                false => merges.intern(vocab, joined),
+            };
+            *likely = symbol.wrapping_add(1);
+            pairs.push((left, right, Pair { key: rank, symbol }));
+        }
+    }
+}
+
 /// Appends both sides of a line of the list as bytes and says where the second begins; `None` for
 /// a line no text can match.
 fn join_halves(vocab: &Vocab, line: &[u8], joined: &mut Vec<u8>) -> Option<usize> {
@@ -139,6 +188,6 @@ fn join_halves(vocab: &Vocab, line: &[u8], joined: &mut Vec<u8>) -> Option<usize
     } else {
         joined.extend_from_slice(left);
         joined.extend_from_slice(right);
-        Some(left.len())
+        Some(joined.len() - right.len())
     }
 }

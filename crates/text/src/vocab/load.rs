@@ -3,7 +3,7 @@
 use super::{Attributes, SpecialTokens, Vocab};
 use crate::Error;
 use crate::alphabet;
-use crate::index::{Index, Texts};
+use crate::index::{Index, MOST_STRINGS, Texts};
 use crate::pretokenizer::{self, PreRow, Spelling};
 use gguf::{Array, Metadata, StringArray, Value};
 use std::collections::{BTreeSet, HashMap};
@@ -44,10 +44,10 @@ impl Vocab {
         let (model, pre, method) = method(metadata)?;
         let tokens = metadata.strings(TOKENS)?.ok_or(Error::MissingKey { key: TOKENS })?;
         let num_tokens = tokens.len();
-        if num_tokens == 0 || num_tokens > 1 << 30 {
-            return Err(Error::NumTokens { found: num_tokens });
+        if num_tokens == 0 {
+            return Err(Error::Count { key: TOKENS, found: 0, most: MOST_STRINGS });
         }
-        check_length(TOKENS, tokens)?;
+        check_size(TOKENS, tokens, MOST_STRINGS)?;
         let byte_level = matches!(method, Method::Bpe(row) if row.spelling == Spelling::Bytes);
         let spelled = Spelled::new(tokens, byte_level)?;
         let flag = |key: &str, default: bool| Ok::<bool, Error>(metadata.opt_bool(key)?.unwrap_or(default));
@@ -99,8 +99,11 @@ fn default_roles(model: &str, method: Method) -> SpecialTokens {
     }
 }
 
-/// Refuses arrays whose strings [`Texts`] could not hold.
-pub(crate) fn check_length(key: &'static str, strings: &StringArray) -> Result<(), Error> {
+/// Refuses arrays that [`Texts`] and [`Index`] could not hold.
+pub(crate) fn check_size(key: &'static str, strings: &StringArray, most: usize) -> Result<(), Error> {
+    if strings.len() > most {
+        return Err(Error::Count { key, found: strings.len(), most });
+    }
     let bytes: usize = strings.iter().map(<[u8]>::len).sum();
     // Empty tokens are replaced by fillers of at most 20 bytes.
     if bytes + strings.len() * 20 > u32::MAX as usize { Err(Error::TooLong { key }) } else { Ok(()) }

@@ -39,7 +39,7 @@ fn broken_metadata_is_named() {
         ("tokenizer.ggml.model", text("rwkv"), "`rwkv` is not supported"),
         ("tokenizer.ggml.model", Some(Value::U32(1)), "tokenizer.ggml.model"),
         ("tokenizer.ggml.pre", text("qwen9"), "unknown pre-tokenizer `qwen9`"),
-        ("tokenizer.ggml.tokens", Some(strings::<&str>(&[])), "0 tokens"),
+        ("tokenizer.ggml.tokens", Some(strings::<&str>(&[])), "tokenizer.ggml.tokens: 0 elements"),
         ("tokenizer.ggml.tokens", Some(strings(&["a", "b", "a"])), "tokens 0 and 2 are both `a`"),
         ("tokenizer.ggml.tokens", Some(strings(&["x y", "b", "x y"])), "tokens 0 and 2 are both `x y`"),
         ("tokenizer.ggml.tokens", i32s(3), "tokenizer.ggml.tokens"),
