@@ -10,7 +10,8 @@ fn it_answers_and_completes() {
     let words = ["run", "-m", &model, "-no-cnv", "-p", "The capital of France is", "-n", "8", "--temp", "0"];
     let text = stdout_of(&words);
     assert!(text.starts_with("The capital of France is Paris"), "{text}");
-    let answer = chaski(&["run", &model, "What is the capital of France?", "-n", "24", "--temp", "0"]);
+    let answer =
+        chaski(&["run", &model, "What is the capital of France?", "-n", "24", "--temp", "0", "--plan", "exact"]);
     assert!(answer.code == Some(0) && answer.stdout.contains("Paris"), "{answer:?}");
     assert!(!answer.stdout.contains("<|im_"), "control tokens stay out of the text: {answer:?}");
 }
