@@ -98,6 +98,17 @@ impl<R: StepRunner> Engine<R> {
         &self.desk.cache
     }
 
+    /// The runner.
+    pub fn runner(&self) -> &R {
+        &self.runner
+    }
+
+    /// Runner and cache, for steps without scheduling (`perplexity`, `bench`). The caller keeps its hands
+    /// off sequences it did not create.
+    pub fn parts_mut(&mut self) -> (&mut R, &mut KvCache) {
+        (&mut self.runner, &mut self.desk.cache)
+    }
+
     /// The runner, for work beside the requests. Between two steps it may be used as one likes, except
     /// with blocks that the cache holds.
     pub fn runner_mut(&mut self) -> &mut R {

@@ -12,6 +12,7 @@ mod error;
 pub mod handle;
 pub mod observer;
 pub mod request;
+pub mod runner;
 pub mod sampler;
 pub mod scheduler;
 pub mod sequence;

@@ -75,7 +75,7 @@ fn reset_starts_over() {
         let mut chain = sampler(text, LEN, &[], &[]);
         let first = generate(&mut chain, &rows(4));
         chain.reset();
-        assert_eq!(chain.history(), []);
+        assert!(chain.history().is_empty());
         assert_eq!(generate(&mut chain, &rows(4)), first, "{text}");
     }
 }
