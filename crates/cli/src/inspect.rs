@@ -5,9 +5,10 @@ use std::io::Write;
 use gguf::{Array, DType, Gguf, Value};
 use serde_json::{Value as Json, json};
 
+use crate::memory::{self, Kv};
 use crate::model_file::ModelFile;
-use crate::settings::{Format, Settings};
-use crate::{memory, source, units};
+use crate::settings::{Format, Load, Settings};
+use crate::{source, units};
 
 /// Elements of an array that are shown unless `-v` asks for all.
 const ARRAY_HEAD: usize = 6;
@@ -15,16 +16,23 @@ const ARRAY_HEAD: usize = 6;
 /// Prints the report.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
     let file = ModelFile::open(&source::resolve(&settings.model)?)?;
-    let memory = memory::estimate(&file.gguf, &settings.load)?;
+    // A file can be looked at even if its model cannot be run.
+    let kv = memory::kv_cache(&file.paths, &settings.load);
     let out = std::io::BufWriter::new(std::io::stdout().lock());
     let all = settings.output.verbosity > 3;
     match settings.output.format {
-        Format::Json => json_report(out, &file, &memory, all),
-        _ => text_report(out, &file, &memory, all),
+        Format::Json => json_report(out, &file, &kv, &settings.load, all),
+        _ => text_report(out, &file, &kv, &settings.load, all),
     }
 }
 
-fn text_report(mut out: impl Write, file: &ModelFile, memory: &memory::Estimate, all: bool) -> anyhow::Result<()> {
+fn text_report(
+    mut out: impl Write,
+    file: &ModelFile,
+    kv: &anyhow::Result<Kv>,
+    load: &Load,
+    all: bool,
+) -> anyhow::Result<()> {
     let gguf = &file.gguf;
     for path in &file.paths {
         writeln!(out, "file      {}", path.display())?;
@@ -51,13 +59,30 @@ fn text_report(mut out: impl Write, file: &ModelFile, memory: &memory::Estimate,
         writeln!(out, "  {name:width$}  {dtype:<8} {shape:<20} {bytes}")?;
     }
 
-    writeln!(out, "\nmemory    for {} tokens of context", memory.context)?;
-    writeln!(out, "  weights     {}, mapped from the file", units::bytes(memory.weights))?;
-    writeln!(out, "  KV cache    {} (-ctk {} -ctv {})", units::bytes(memory.kv), memory.kv_type_k, memory.kv_type_v)?;
+    writeln!(out, "\nmemory")?;
+    writeln!(out, "  weights     {}, mapped from the file", units::bytes(file.weight_bytes()))?;
+    let (k, v) = load.kv_types();
+    match kv {
+        Ok(Kv { context, bytes }) => {
+            let bytes = units::bytes(*bytes);
+            writeln!(out, "  KV cache    {bytes} for {context} tokens (-ctk {} -ctv {})", k.name(), v.name())?;
+        }
+        Err(problem) => writeln!(
+            out,
+            "  KV cache    none: this model cannot be run: {}",
+            units::shown(&format!("{problem:#}"), 200)
+        )?,
+    }
     Ok(out.flush()?)
 }
 
-fn json_report(mut out: impl Write, file: &ModelFile, memory: &memory::Estimate, all: bool) -> anyhow::Result<()> {
+fn json_report(
+    mut out: impl Write,
+    file: &ModelFile,
+    kv: &anyhow::Result<Kv>,
+    load: &Load,
+    all: bool,
+) -> anyhow::Result<()> {
     let metadata: serde_json::Map<String, Json> =
         file.gguf.metadata.iter().map(|(key, value)| (key.to_owned(), to_json(value, all))).collect();
     let tensors: Vec<Json> = file
@@ -75,6 +100,11 @@ fn json_report(mut out: impl Write, file: &ModelFile, memory: &memory::Estimate,
             })
         })
         .collect();
+    let (k, v) = load.kv_types();
+    let (kv, problem) = match kv {
+        Ok(kv) => (Some(kv), None),
+        Err(problem) => (None, Some(format!("{problem:#}"))),
+    };
     let report = json!({
         "files": file.paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
         "bytes": file.bytes,
@@ -82,12 +112,13 @@ fn json_report(mut out: impl Write, file: &ModelFile, memory: &memory::Estimate,
         "num_parameters": file.num_parameters(),
         "metadata": metadata,
         "tensors": tensors,
+        "problem": problem,
         "memory": {
-            "context": memory.context,
-            "weights_bytes": memory.weights,
-            "kv_bytes": memory.kv,
-            "type_k": memory.kv_type_k,
-            "type_v": memory.kv_type_v,
+            "context": kv.map(|kv| kv.context),
+            "weights_bytes": file.weight_bytes(),
+            "kv_bytes": kv.map(|kv| kv.bytes),
+            "type_k": k.name(),
+            "type_v": v.name(),
         },
     });
     writeln!(out, "{report:#}")?;

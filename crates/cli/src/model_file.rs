@@ -34,6 +34,11 @@ impl ModelFile {
         self.gguf.tensors.iter().map(|tensor| tensor.elements()).fold(0, u64::saturating_add)
     }
 
+    /// Bytes of all tensors.
+    pub fn weight_bytes(&self) -> u64 {
+        self.gguf.tensors.iter().map(|tensor| tensor.bytes as u64).sum()
+    }
+
     /// Architecture, size and main type, as in `llama 134.52M Q4_1`.
     pub fn summary(&self) -> String {
         let architecture = self.gguf.metadata.opt_str("general.architecture").ok().flatten().unwrap_or("unknown");

@@ -44,7 +44,8 @@ fn an_unknown_architecture_is_named() {
     let line = complaint_of(&["run", "-m", path.to_str().unwrap(), "-p", "hello"], 1);
     assert!(line.contains("xlstm"), "{line}");
     // Looking at it is still possible.
-    assert!(stdout_of(&["inspect", path.to_str().unwrap()]).contains("architecture xlstm"));
+    let text = stdout_of(&["inspect", path.to_str().unwrap()]);
+    assert!(text.contains("architecture xlstm") && text.contains("cannot be run"), "{text}");
 }
 
 #[test]

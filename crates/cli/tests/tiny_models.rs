@@ -42,7 +42,7 @@ fn inspect_reports_metadata_and_tensors() {
     assert_eq!(report["memory"]["context"], 512);
     assert!(report["tensors"].as_array().unwrap().iter().any(|tensor| tensor["name"] == "token_embd.weight"));
     let text = stdout_of(&["inspect", &fixture("gemma3.gguf"), "-c", "64"]);
-    assert!(text.contains("for 64 tokens of context"), "{text}");
+    assert!(text.contains("for 64 tokens (-ctk f16 -ctv f16)"), "{text}");
 }
 
 #[test]

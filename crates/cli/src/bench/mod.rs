@@ -40,7 +40,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     let subject = Subject {
         model_filename: path.display().to_string(),
         model_type: file.summary(),
-        model_size: file.gguf.tensors.iter().map(|tensor| tensor.bytes as u64).sum(),
+        model_size: file.weight_bytes(),
         model_n_params: file.num_parameters(),
         cpu: device::Hardware::probe().cpu_name,
     };
