@@ -9,6 +9,10 @@ mod cpu_avx2;
 mod cpu_avx512;
 #[cfg(target_arch = "x86_64")]
 mod element;
+#[cfg(target_arch = "x86_64")]
+mod head;
+#[cfg(target_arch = "x86_64")]
+mod parts;
 pub mod reference;
 #[cfg(target_arch = "x86_64")]
 mod stream;

@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
-use super::cpu::Head;
 use super::element::{Element, F16, F32};
+use super::head::Head;
 use super::{Desc, partial_len};
 use crate::kv::KvType;
 use crate::simd::{Lanes, exp2, tanh};

@@ -11,8 +11,8 @@
 use std::ops::Range;
 
 use super::Desc;
-use super::cpu::Head;
 use super::element::{Element, F16, F32};
+use super::head::Head;
 use super::stream::{GROUP, LOWEST};
 use crate::kv::KvType;
 use crate::simd::{Lanes, exp2, tanh};

@@ -41,8 +41,8 @@ impl Block for Avx512 {
             *scale = step;
             // Values that are not finite must not become codes either.
             let keep = if inverse == 0.0 { 0 } else { u16::MAX };
-            for half in 0..2 {
-                let scaled = _mm512_mul_ps(x[half], _mm512_set1_ps(inverse));
+            for (half, x) in x.into_iter().enumerate() {
+                let scaled = _mm512_mul_ps(x, _mm512_set1_ps(inverse));
                 let rounded = _mm512_maskz_cvtps_epi32(keep, scaled);
                 _mm_storeu_si128(codes.add(16 * half).cast(), _mm512_cvtepi32_epi8(rounded));
                 *sums.add(half) = _mm512_reduce_add_epi32(rounded) as i16;
