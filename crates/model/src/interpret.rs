@@ -36,16 +36,19 @@ impl<'a> Interpreter<'a> {
 
     /// Appends one token and returns its logits, `[vocab_size]`. `token` must be below the vocabulary size.
     pub fn push(&mut self, token: u32) -> &[f32] {
+        self.push_observed(token, &mut |_, _| {})
+    }
+
+    /// The same; `observe` sees every value right after a node wrote it, in the order of the nodes.
+    pub fn push_observed(&mut self, token: u32, observe: &mut dyn FnMut(ValueId, &[f32])) -> &[f32] {
         for node in &self.graph.nodes {
             self.node(&node.op, token);
+            if let Some(out) = node.op.output() {
+                observe(out, &self.rows[out.0]);
+            }
         }
         self.num_tokens += 1;
         &self.rows[self.graph.logits.0]
-    }
-
-    /// A value of the graph as the last token left it.
-    pub fn value(&self, value: ValueId) -> &[f32] {
-        &self.rows[value.0]
     }
 
     fn node(&mut self, op: &NodeOp, token: u32) {
