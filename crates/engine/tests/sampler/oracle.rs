@@ -55,8 +55,8 @@ fn compare(row: &[f32], got: &[(u32, f32)], kind: &str, want: &str) -> Result<()
         let words: Vec<&str> = want.split(' ').collect();
         let sum: u32 = got.iter().map(|&(id, _)| id).filter(|&id| whole(id)).sum();
         let [lowest, median, highest] = [0, sorted.len() / 2, sorted.len() - 1].map(|nth| sorted[nth]);
-        let same = got.len() == words[0].parse().expect("count")
-            && sum == words[1].parse().expect("sum")
+        let same = got.len() == words[0].parse::<usize>().expect("count")
+            && sum == words[1].parse::<u32>().expect("sum")
             && close(lowest, float(words[2]))
             && close(median, float(words[3]))
             && close(highest, float(words[4]));
