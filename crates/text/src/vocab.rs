@@ -11,7 +11,7 @@ pub use roles::SpecialTokens;
 use crate::index::{Index, Texts};
 use std::collections::{BTreeSet, HashMap};
 
-/// What a token is; the bits that GGUF files and the rules of [`roles`] set.
+/// What a token is: the kind its file says, and what its role adds to that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attributes(u8);
 

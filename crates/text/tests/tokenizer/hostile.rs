@@ -21,7 +21,7 @@ fn build(metadata: &Metadata) -> Tokenizer {
 }
 
 fn error(metadata: &Metadata) -> String {
-    Tokenizer::from_metadata(metadata).err().expect("an error").to_string()
+    Tokenizer::from_metadata(metadata).expect_err("an error").to_string()
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn odd_but_loadable() {
     assert_eq!(tokenizer.piece(1, false).as_ref(), b"[EMPTY_1]");
     assert_eq!(tokenizer.piece(99, true).as_ref(), b"");
     assert_eq!(tokenizer.vocab().special().pad, None);
-    let error = tokenizer.detokenize(&[0, 6], Detokenize::default()).err().expect("an error");
+    let error = tokenizer.detokenize(&[0, 6], Detokenize::default()).expect_err("an error");
     assert_eq!(error.to_string(), "token id 6 is out of range, the vocabulary has 6 tokens");
 }
 
