@@ -1,24 +1,22 @@
-//! Zeroed, cache-line-aligned memory for activations and the KV cache.
+//! Zeroed, page-aligned memory for activations and the KV cache.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::ptr::NonNull;
+use memmap2::MmapMut;
 
 use crate::Error;
 
-/// Alignment of every buffer: one cache line, which is also one AVX-512 register.
+/// Alignment that kernels may count on: one cache line, which is also one AVX-512 register.
 pub const ALIGN: usize = 64;
 
-/// Owned memory, zeroed and aligned to [`ALIGN`]. Pages are committed by the first touch.
+/// From here on huge pages are asked for: the blocks of one head lie far apart in the KV cache, and
+/// walking them through 4 KiB pages costs more than reading them.
+const HUGE_FROM: usize = 4 << 20;
+
+/// Owned memory, zeroed, aligned to a page. Pages are committed by the first touch.
 #[derive(Debug)]
 pub struct Buffer {
-    ptr: NonNull<u8>,
+    map: MmapMut,
     bytes: usize,
 }
-
-// SAFETY: a `Buffer` owns its memory alone; the pointer is not shared behind its back.
-unsafe impl Send for Buffer {}
-// SAFETY: shared access only hands out the address; writes through it are the kernels' obligation.
-unsafe impl Sync for Buffer {}
 
 impl Buffer {
     /// Allocates `bytes` zeroed bytes.
@@ -26,16 +24,18 @@ impl Buffer {
     /// # Errors
     /// [`Error::OutOfMemory`] naming `purpose` when the system refuses.
     pub fn zeroed(bytes: usize, purpose: &'static str) -> Result<Self, Error> {
-        let refused = Error::OutOfMemory { bytes, purpose };
-        let Ok(layout) = Layout::from_size_align(bytes.max(1), ALIGN) else { return Err(refused) };
-        // SAFETY: the layout has a non-zero size.
-        let ptr = unsafe { alloc_zeroed(layout) };
-        NonNull::new(ptr).map(|ptr| Self { ptr, bytes }).ok_or(refused)
+        let map = MmapMut::map_anon(bytes.max(1)).map_err(|_| Error::OutOfMemory { bytes, purpose })?;
+        #[cfg(target_os = "linux")]
+        if bytes >= HUGE_FROM {
+            // Only a hint: a kernel that refuses it costs speed, not correctness.
+            let _ = map.advise(memmap2::Advice::HugePage);
+        }
+        Ok(Self { map, bytes })
     }
 
-    /// Address of the first byte.
+    /// Address of the first byte. Whoever writes through it answers for not racing with others.
     pub fn as_ptr(&self) -> *mut u8 {
-        self.ptr.as_ptr()
+        self.map.as_ptr().cast_mut()
     }
 
     /// Size in bytes.
@@ -46,12 +46,5 @@ impl Buffer {
     /// Whether the buffer has no bytes.
     pub fn is_empty(&self) -> bool {
         self.bytes == 0
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `zeroed` with this size and alignment, freed once.
-        unsafe { dealloc(self.ptr.as_ptr(), Layout::from_size_align_unchecked(self.bytes.max(1), ALIGN)) }
     }
 }

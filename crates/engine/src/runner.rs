@@ -7,7 +7,7 @@ use std::sync::Arc;
 use device::{Hardware, Pool};
 use kernels::ops::rope::{self, Pairing};
 use kernels::ops::rope_table;
-use kernels::{CacheSlot, Executor, KvType, Policy, Rows, SequenceView, StepInputs};
+use kernels::{CacheSlot, Executor, KvType, Policy, Rows, SequenceView, StepInputs, TurnKey};
 use model::{Graph, Plan, PlanOptions, StepInfo, Weights};
 
 use crate::batch::{Batch, BlockCopy};
@@ -147,7 +147,7 @@ impl Runner {
                 rotation.apply(key);
             }
         };
-        let turn: Option<&mut dyn FnMut(usize, &mut [f32])> = if copy.shift == 0 { None } else { Some(&mut turn) };
+        let turn: Option<TurnKey<'_>> = if copy.shift == 0 { None } else { Some(&mut turn) };
         self.executor.move_tokens(group, from, to, copy.num_tokens, turn).map_err(failed)
     }
 
@@ -158,7 +158,7 @@ impl Runner {
             views.clear();
             for span in &batch.spans {
                 let view = cache.view(span.seq, group)?;
-                let held = &view.table[view.first_logical as usize..];
+                let held = view.table.get(view.first_logical as usize..).unwrap_or(&[]);
                 views.push(SequenceView {
                     table_start: self.tables.len(),
                     table_len: held.len(),

@@ -75,6 +75,9 @@ struct Group {
     views: Vec<KvView>,
 }
 
+/// Rotates a key, given the index of its layer in the group, to its new position.
+pub type TurnKey<'a> = &'a mut dyn FnMut(usize, &mut [f32]);
+
 /// Why a step did not run, or did not finish.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -119,7 +122,7 @@ impl Executor {
     /// # Errors
     /// When memory is refused.
     pub fn add_group(&mut self, layout: KvLayout, num_layers: usize, num_blocks: usize) -> Result<(), Error> {
-        let bytes = num_blocks.checked_mul(layout.block_bytes()).unwrap_or(usize::MAX);
+        let bytes = num_blocks.saturating_mul(layout.block_bytes());
         let storage = Buffer::zeroed(bytes, "the KV cache")?;
         self.groups.push(Group { layout, num_layers, num_blocks, storage, views: Vec::new() });
         Ok(())
@@ -209,7 +212,7 @@ impl Executor {
         from: CacheSlot,
         to: CacheSlot,
         num_tokens: u32,
-        mut turn: Option<&mut dyn FnMut(usize, &mut [f32])>,
+        mut turn: Option<TurnKey<'_>>,
     ) -> Result<(), StepError> {
         let group = self.group(group)?;
         let (layout, num) = (group.layout, num_tokens as usize);

@@ -18,7 +18,7 @@ pub mod table;
 pub mod variant;
 mod weights;
 
-pub use executor::{CacheSlot, Executor, Program, SequenceView, StepError, StepInputs};
+pub use executor::{CacheSlot, Executor, Program, SequenceView, StepError, StepInputs, TurnKey};
 pub use kv::{KvLayout, KvType};
 pub use launch::{Frame, KvFrame, KvView, RowSet, Run, Slot, Step, Weight, walk};
 pub use op::{Op, OpKind, Rows};

@@ -5,6 +5,8 @@
 //! `Σ w·a = s_w·s_a·(Σ u·a - offset·Σ a) - m·s_a·Σ a`. The offset term starts the integer accumulator,
 //! so it costs nothing; the min term is one fused multiply-add per group.
 
+#![allow(clippy::needless_range_loop)] // register tiles are indexed in step with addresses
+
 use std::arch::x86_64::*;
 
 use device::Shard;
