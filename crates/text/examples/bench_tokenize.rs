@@ -52,8 +52,22 @@ fn ms(time: Duration) -> f64 {
 /// Prose, code, numbers and other scripts, made up so that words repeat about as they do in print.
 fn mixture() -> Vec<u8> {
     const STEMS: [&str; 16] = [
-        "token", "merge", "light", "river", "state", "count", "water", "stone", "Привет", "世界", "naïve", "2026", "for (",
-        "return ", "x_1 = ", "…",
+        "token",
+        "merge",
+        "light",
+        "river",
+        "state",
+        "count",
+        "water",
+        "stone",
+        "Привет",
+        "世界",
+        "naïve",
+        "2026",
+        "for (",
+        "return ",
+        "x_1 = ",
+        "…",
     ];
     const ENDS: [&str; 8] = ["", "s", "ing", "ed", "er", ",", ".\n", "();\n    "];
     let (mut text, mut state) = (Vec::new(), 1u64);
