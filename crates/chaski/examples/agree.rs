@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let rows = logits(&mut baseline, &prompt, &rest)?;
         let exact_rows = logits(&mut exact, &prompt, &rest)?;
         let mut parted = false;
-        for ((row, exact), &theirs) in rows.iter().zip(&exact_rows).zip(&rest) {
+        for (at, ((row, exact), &theirs)) in rows.iter().zip(&exact_rows).zip(&rest).enumerate() {
             let ours = argmax(row);
             tokens += 1;
             agreed += usize::from(ours == theirs as usize);
@@ -30,9 +30,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 parted = true;
                 let gap = row[ours] - row[theirs as usize];
                 let noise = rms(row, exact);
+                let exact_gap = exact[ours] - exact[theirs as usize];
+                let piece = |id| String::from_utf8_lossy(&baseline.tokenizer().piece(id, true)).into_owned();
                 println!(
-                    "  parts: gap {gap:.3}, exact plan {:.3}, rounding of a logit {noise:.3}",
-                    exact[ours] - exact[theirs as usize]
+                    "  parts at token {at}, {:?} for {:?}: gap {gap:.3}, exact plan {exact_gap:.3}, rounding of a logit {noise:.3}",
+                    piece(ours as u32),
+                    piece(theirs)
                 );
                 first_gaps.push(gap / noise);
             }

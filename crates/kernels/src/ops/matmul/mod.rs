@@ -173,6 +173,3 @@ mod x86 {
         launch: Launch::Cpu(decoded::decoded_avx2),
     };
 }
-
-#[cfg(all(test, target_arch = "x86_64"))]
-mod tests;
