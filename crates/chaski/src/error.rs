@@ -5,20 +5,20 @@
 #[non_exhaustive]
 pub enum Error {
     /// Its tensors or numbers are not what the architecture needs.
-    #[error("{path}: {source}")]
+    #[error("{path}: {cause}")]
     Model {
         /// The file.
         path: String,
         /// What is wrong with it.
-        source: model::Error,
+        cause: model::Error,
     },
     /// Its tokenizer cannot be used.
-    #[error("{path}: {source}")]
+    #[error("{path}: {cause}")]
     Text {
         /// The file.
         path: String,
         /// What is wrong with it.
-        source: text::Error,
+        cause: text::Error,
     },
     /// Vocabulary and embedding table do not belong together.
     #[error("{path}: the tokenizer has {tokens} tokens, token_embd.weight {rows} rows")]

@@ -51,7 +51,7 @@ impl Llm {
     /// # Errors
     /// Names the file and what is wrong with it, or what the machine refuses.
     pub fn open(path: &Path, options: &Options) -> Result<Self, Error> {
-        let named = |source| Error::Model { path: path.display().to_string(), source };
+        let named = |cause| Error::Model { path: path.display().to_string(), cause };
         let files = parts(path).iter().map(|part| Mapping::open(part)).collect::<Result<Vec<_>, _>>();
         let files = files.map_err(|error| match error {
             error @ device::Error::File { .. } => Error::File(error),
@@ -62,7 +62,7 @@ impl Llm {
         let metadata = &weights.gguf().metadata;
         let hparams = Hparams::read(metadata, &options.rope).map_err(named)?;
         let tokenizer = Tokenizer::from_metadata(metadata)
-            .map_err(|source| Error::Text { path: path.display().to_string(), source })?;
+            .map_err(|cause| Error::Text { path: path.display().to_string(), cause })?;
         let context = if options.context == 0 { hparams.context_length } else { options.context };
         let graph = Arc::new(Graph::build(&hparams, &weights, context).map_err(named)?);
         let tokens = tokenizer.vocab().len();
