@@ -13,5 +13,5 @@ mod llm;
 mod options;
 
 pub use error::Error;
-pub use llm::{ExplainRow, Llm};
+pub use llm::{ExplainRow, Llm, model_files};
 pub use options::{Options, PlanKind};

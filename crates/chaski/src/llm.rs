@@ -52,7 +52,7 @@ impl Llm {
     /// Names the file and what is wrong with it, or what the machine refuses.
     pub fn open(path: &Path, options: &Options) -> Result<Self, Error> {
         let named = |cause| Error::Model { path: path.display().to_string(), cause };
-        let files = parts(path).iter().map(|part| Mapping::open(part)).collect::<Result<Vec<_>, _>>();
+        let files = model_files(path).iter().map(|part| Mapping::open(part)).collect::<Result<Vec<_>, _>>();
         let files = files.map_err(|error| match error {
             error @ device::Error::File { .. } => Error::File(error),
             error => named(error.into()),
@@ -180,8 +180,8 @@ fn explain_row(regime: &'static str, step: &StepInfo) -> ExplainRow {
     }
 }
 
-/// All files of the set that `path` belongs to.
-fn parts(path: &Path) -> Vec<PathBuf> {
+/// All files of the set that `path` belongs to; `path` alone where it is no part of a split model.
+pub fn model_files(path: &Path) -> Vec<PathBuf> {
     match path.to_str().and_then(gguf::split_parts) {
         Some((prefix, _, count)) => (0..count).map(|no| gguf::split_path(prefix, no, count).into()).collect(),
         None => vec![path.to_owned()],

@@ -20,7 +20,7 @@ pub struct ModelFile {
 impl ModelFile {
     /// Opens `path`; for a part of a split set, all parts beside it.
     pub fn open(path: &Path) -> anyhow::Result<ModelFile> {
-        let paths = parts(path);
+        let paths = chaski::model_files(path);
         let maps = paths.iter().map(|path| Mapping::open(path)).collect::<Result<Vec<_>, _>>()?;
         let files: Vec<&[u8]> = maps.iter().map(|map| &map[..]).collect();
         let gguf = Gguf::parse_split(&files).with_context(|| path.display().to_string())?;
@@ -56,13 +56,5 @@ impl ModelFile {
             }
         }
         sums.iter().max_by_key(|(_, sum)| *sum).map_or("without tensors", |(name, _)| name)
-    }
-}
-
-/// All files of the set that `path` names.
-fn parts(path: &Path) -> Vec<PathBuf> {
-    match path.to_str().and_then(gguf::split_parts) {
-        Some((prefix, _, count)) => (0..count).map(|no| gguf::split_path(prefix, no, count).into()).collect(),
-        None => vec![path.to_owned()],
     }
 }

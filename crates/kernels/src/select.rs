@@ -69,6 +69,12 @@ pub fn choose<O: Op>(desc: &O::Desc, hardware: &Hardware, policy: &Policy) -> Ch
     Choice { variant, reason, runner_up }
 }
 
+/// Whether something better than the reference can run this problem: what a planner asks before it brings
+/// activations into the form that the problem wants.
+pub fn beats_reference<O: Op>(desc: &O::Desc, hardware: &Hardware, policy: &Policy) -> bool {
+    choose::<O>(desc, hardware, policy).variant.id != O::VARIANTS[O::VARIANTS.len() - 1].id
+}
+
 /// Why `variant` is out of the question, if it is.
 fn refusal<O: Op>(variant: &Variant<O>, desc: &O::Desc, hardware: &Hardware, policy: &Policy) -> Option<String> {
     if !(variant.accepts)(desc) {

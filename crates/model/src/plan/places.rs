@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use kernels::ops::matmul::{self, Input};
 use kernels::ops::{Matmul, attention, quantize};
-use kernels::{RowSet, Slot, choose};
+use kernels::{RowSet, Slot, beats_reference};
 
 use super::PlanOptions;
 use crate::arena::Arena;
@@ -86,8 +86,7 @@ fn input_form(weight: &Matrix, options: &PlanOptions) -> Input {
         return Input::F32;
     }
     let desc = matmul_desc(weight, false, Input::Q8, options);
-    let choice = choose::<Matmul>(&desc, &options.hardware, &options.policy);
-    if choice.variant.id.ends_with("/reference") { Input::F32 } else { Input::Q8 }
+    if beats_reference::<Matmul>(&desc, &options.hardware, &options.policy) { Input::Q8 } else { Input::F32 }
 }
 
 /// The description of a product with `weight`.

@@ -5,11 +5,9 @@
 use text::{Encode, Error, Tokenizer};
 
 #[test]
+#[ignore = "needs llama.cpp's models directory in CHASKI_VOCABS"]
 fn same_ids_as_llama_cpp() {
-    let Some(folder) = std::env::var_os("CHASKI_VOCABS") else {
-        println!("skipped: CHASKI_VOCABS names no directory with ggml-vocab-*.gguf files");
-        return;
-    };
+    let folder = std::env::var_os("CHASKI_VOCABS").expect("needs llama.cpp's models directory in CHASKI_VOCABS");
     let (mut compared, mut texts_compared) = (0, 0);
     for entry in std::fs::read_dir(folder).expect("a directory") {
         let path = entry.expect("an entry").path();
