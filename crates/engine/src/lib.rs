@@ -17,6 +17,7 @@ pub mod sampler;
 pub mod scheduler;
 pub mod sequence;
 pub mod stream;
+pub mod technique;
 mod token_text;
 
 pub use error::Error;

@@ -22,5 +22,5 @@ pub use executor::{CacheSlot, Executor, Program, SequenceView, StepError, StepIn
 pub use kv::{KvLayout, KvType};
 pub use launch::{Frame, KvFrame, KvView, RowSet, Run, Slot, Step, Weight, walk};
 pub use op::{Op, OpKind, Rows};
-pub use select::{Choice, Policy, beats_reference, choose};
-pub use variant::{Exactness, Launch, Variant};
+pub use select::{Choice, Extra, Policy, beats_reference, choose};
+pub use variant::{AnyVariant, Exactness, Launch, Variant};

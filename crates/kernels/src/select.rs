@@ -3,7 +3,7 @@
 use device::Hardware;
 
 use crate::op::Op;
-use crate::variant::{Exactness, Variant};
+use crate::variant::{AnyVariant, Exactness, Variant};
 
 /// What a plan may use.
 #[derive(Clone, Debug)]
@@ -12,22 +12,33 @@ pub struct Policy {
     pub weakest: Exactness,
     /// Ids that must be chosen wherever they can run, most wanted first.
     pub pinned: Vec<String>,
+    /// Variants of the techniques that are on, most wanted first: they come before the op's own list.
+    pub extra: Vec<Extra>,
+}
+
+/// A variant that a technique adds to its op's list.
+#[derive(Clone, Copy, Debug)]
+pub struct Extra {
+    /// The technique.
+    pub technique: &'static str,
+    /// The variant. How exact it may be was judged when the technique was switched on.
+    pub variant: &'static dyn AnyVariant,
 }
 
 impl Policy {
     /// Only the references and what equals them bit for bit.
     pub fn reference() -> Self {
-        Self { weakest: Exactness::Bitwise, pinned: Vec::new() }
+        Self { weakest: Exactness::Bitwise, pinned: Vec::new(), extra: Vec::new() }
     }
 
     /// Only variants that compute in f32: the judge of accuracy.
     pub fn exact() -> Self {
-        Self { weakest: Exactness::Reordered { ulp: u32::MAX }, pinned: Vec::new() }
+        Self { weakest: Exactness::Reordered { ulp: u32::MAX }, pinned: Vec::new(), extra: Vec::new() }
     }
 
     /// The best variants up to rounded ones, no technique: what speed-ups are quoted against.
     pub fn baseline() -> Self {
-        Self { weakest: Exactness::Rounded { rel_ppb: u32::MAX }, pinned: Vec::new() }
+        Self { weakest: Exactness::Rounded { rel_ppb: u32::MAX }, pinned: Vec::new(), extra: Vec::new() }
     }
 
     /// Whether `exactness` is good enough.
@@ -40,33 +51,42 @@ impl Policy {
 pub struct Choice<O: Op> {
     /// The variant.
     pub variant: &'static Variant<O>,
+    /// The technique it belongs to; `None` for those of the baseline.
+    pub technique: Option<&'static str>,
     /// Why it.
     pub reason: String,
     /// The best of the others, if any could run.
     pub runner_up: Option<&'static str>,
 }
 
-/// Picks the variant for `desc`: the first pinned one that can run, else the first in preference
-/// order. The reference always can, so there is always a choice.
+/// A variant that may be chosen, and the technique that brought it.
+type Candidate<O> = (&'static Variant<O>, Option<&'static str>);
+
+/// Picks the variant for `desc`: the first pinned one that can run, else the first of a technique, else the
+/// first in preference order. The reference always can, so there is always a choice.
 pub fn choose<O: Op>(desc: &O::Desc, hardware: &Hardware, policy: &Policy) -> Choice<O> {
     let mut dropped = Vec::new();
-    let mut candidates: Vec<&'static Variant<O>> = Vec::new();
-    for &variant in O::VARIANTS {
-        match refusal(variant, desc, hardware, policy) {
-            None => candidates.push(variant),
+    let mut candidates: Vec<Candidate<O>> = Vec::new();
+    for (variant, technique) in offered::<O>(policy) {
+        let weakest = if technique.is_some() { Exactness::Approximate } else { policy.weakest };
+        match refusal(variant, desc, hardware, weakest) {
+            None => candidates.push((variant, technique)),
             Some(why) => dropped.push(format!("{} {why}", variant.id)),
         }
     }
-    let reference = O::VARIANTS[O::VARIANTS.len() - 1];
-    let pinned = policy.pinned.iter().find_map(|id| candidates.iter().position(|variant| variant.id == id));
-    let index = pinned.unwrap_or(0);
-    let variant = candidates.get(index).copied().unwrap_or(reference);
-    let runner_up = candidates.iter().find(|other| other.id != variant.id).map(|other| other.id);
-    let mut reason = if pinned.is_some() { "pinned" } else { "first in preference order" }.to_owned();
+    let reference = (O::VARIANTS[O::VARIANTS.len() - 1], None);
+    let pinned = policy.pinned.iter().find_map(|id| candidates.iter().position(|(variant, _)| variant.id == id));
+    let (variant, technique) = candidates.get(pinned.unwrap_or(0)).copied().unwrap_or(reference);
+    let runner_up = candidates.iter().find(|(other, _)| other.id != variant.id).map(|(other, _)| other.id);
+    let mut reason = match (pinned, technique) {
+        (Some(_), _) => "pinned".to_owned(),
+        (None, Some(id)) => format!("technique {id}"),
+        (None, None) => "first in preference order".to_owned(),
+    };
     if !dropped.is_empty() {
         reason = format!("{reason}; not: {}", dropped.join(", "));
     }
-    Choice { variant, reason, runner_up }
+    Choice { variant, technique, reason, runner_up }
 }
 
 /// Whether something better than the reference can run this problem: what a planner asks before it brings
@@ -75,13 +95,19 @@ pub fn beats_reference<O: Op>(desc: &O::Desc, hardware: &Hardware, policy: &Poli
     choose::<O>(desc, hardware, policy).variant.id != O::VARIANTS[O::VARIANTS.len() - 1].id
 }
 
+/// The variants of techniques, then the op's own.
+fn offered<O: Op>(policy: &Policy) -> impl Iterator<Item = Candidate<O>> {
+    let typed = |extra: &Extra| Some((extra.variant.as_any().downcast_ref()?, Some(extra.technique)));
+    policy.extra.iter().filter_map(typed).chain(O::VARIANTS.iter().map(|&variant| (variant, None)))
+}
+
 /// Why `variant` is out of the question, if it is.
-fn refusal<O: Op>(variant: &Variant<O>, desc: &O::Desc, hardware: &Hardware, policy: &Policy) -> Option<String> {
+fn refusal<O: Op>(variant: &Variant<O>, desc: &O::Desc, hardware: &Hardware, weakest: Exactness) -> Option<String> {
     if !(variant.accepts)(desc) {
         return Some("(shape)".to_owned());
     }
     if let Some(missing) = variant.needs.iter().find(|&&feature| !hardware.has(feature)) {
         return Some(format!("(needs {})", missing.name()));
     }
-    (!policy.allows(variant.exactness)).then(|| format!("({})", variant.exactness))
+    (variant.exactness > weakest).then(|| format!("({})", variant.exactness))
 }

@@ -1,8 +1,10 @@
 //! One way to run an op, with what it needs and how exact it is.
 
+use std::any::Any;
+
 use device::{Feature, Shard};
 
-use crate::op::Op;
+use crate::op::{Op, OpKind};
 
 /// How far a result may be from the reference's, best first. A plan is as exact as its weakest step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +62,42 @@ pub struct Variant<O: Op> {
 impl<O: Op> std::fmt::Debug for Variant<O> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.id)
+    }
+}
+
+/// A variant without its op's types: what lists hold that cross ops.
+pub trait AnyVariant: std::fmt::Debug + Send + Sync {
+    /// Its id.
+    fn id(&self) -> &'static str;
+    /// The op that it runs.
+    fn kind(&self) -> OpKind;
+    /// Features without which it cannot run.
+    fn needs(&self) -> &'static [Feature];
+    /// Its distance from the reference.
+    fn exactness(&self) -> Exactness;
+    /// The [`Variant`] itself.
+    fn as_any(&self) -> &dyn Any;
+}
+
+impl<O: Op> AnyVariant for Variant<O> {
+    fn id(&self) -> &'static str {
+        self.id
+    }
+
+    fn kind(&self) -> OpKind {
+        O::KIND
+    }
+
+    fn needs(&self) -> &'static [Feature] {
+        self.needs
+    }
+
+    fn exactness(&self) -> Exactness {
+        self.exactness
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 }
 

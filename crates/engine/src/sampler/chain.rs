@@ -2,6 +2,8 @@
 
 use super::registry::stage_by_name;
 use super::stage::{Setup, Stage, StageSpec, Step, VocabInfo};
+use crate::technique::{ActiveForm, RowSampler};
+
 use super::{Candidates, Error, Kind, ParamSpec, Params, adaptive_p, draw, logit_bias, mirostat, temperature};
 
 /// llama.cpp's order. Logit bias goes before it, the draw after it.
@@ -48,6 +50,9 @@ pub struct Sampler {
     history: Vec<u32>,
     seed: u64,
     num_tokens: usize,
+    /// Takes the place of the stages, where a technique's form can do what they do.
+    form: Option<(&'static str, Box<dyn RowSampler>)>,
+    refusals: Vec<(&'static str, String)>,
 }
 
 /// The outcome of [`Sampler::sample`].
@@ -67,11 +72,36 @@ impl Sampler {
             history: Vec::new(),
             seed: draw::seed(params).unwrap_or(random_seed),
             num_tokens: vocab.num_tokens,
+            form: None,
+            refusals: Vec::new(),
         };
         let min_keep = params.int(&MIN_KEEP) as usize;
         for spec in plan(params) {
             if let Some(stage) = (spec.build)(&Setup { params, vocab, min_keep })? {
                 sampler.stages.push((spec.name, stage));
+            }
+        }
+        Ok(sampler)
+    }
+
+    /// As [`Sampler::new`]; the first of the techniques' `forms` that can do the whole chain takes its place.
+    ///
+    /// # Errors
+    /// As the chain's: a form neither adds to what is wrong with the parameters nor hides it.
+    pub fn with_forms(
+        params: &Params,
+        vocab: &VocabInfo,
+        random_seed: u64,
+        forms: &[ActiveForm],
+    ) -> Result<Self, Error> {
+        let mut sampler = Self::new(params, vocab, random_seed)?;
+        for active in forms {
+            match (active.form.compile)(params, vocab, &active.knobs) {
+                Ok(form) => {
+                    sampler.form = Some((active.technique, form));
+                    break;
+                }
+                Err(why) => sampler.refusals.push((active.technique, why)),
             }
         }
         Ok(sampler)
@@ -90,6 +120,9 @@ impl Sampler {
     pub fn sample(&mut self, candidates: &mut Candidates, logits: &[f32]) -> Result<Sampled, Error> {
         if logits.len() != self.num_tokens {
             return Err(Error::RowLength { len: logits.len(), num_tokens: self.num_tokens });
+        }
+        if let Some((_, form)) = &mut self.form {
+            return form.sample(logits, &self.history, self.seed);
         }
         candidates.load(logits)?;
         let step = Step { history: &self.history, seed: self.seed };
@@ -140,6 +173,16 @@ impl Sampler {
     /// The seed in use.
     pub fn seed(&self) -> u64 {
         self.seed
+    }
+
+    /// The technique that picks the tokens; `None` where the chain does.
+    pub fn technique(&self) -> Option<&'static str> {
+        self.form.as_ref().map(|(technique, _)| *technique)
+    }
+
+    /// Techniques whose form cannot do this request's chain, each with the stage that forbids it.
+    pub fn refusals(&self) -> &[(&'static str, String)] {
+        &self.refusals
     }
 
     /// Names of the stages that are on, in order.

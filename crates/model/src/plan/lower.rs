@@ -158,6 +158,7 @@ impl<'a> Lowering<'a> {
             op: O::KIND,
             shape: label.shape,
             variant: choice.variant.id,
+            technique: choice.technique,
             exactness: choice.variant.exactness,
             reason: choice.reason,
             runner_up: choice.runner_up,

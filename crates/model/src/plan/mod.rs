@@ -57,6 +57,8 @@ pub struct StepInfo {
     pub shape: String,
     /// The chosen variant.
     pub variant: &'static str,
+    /// The technique that brought it; `None` for the baseline's own.
+    pub technique: Option<&'static str>,
     /// How exact it is.
     pub exactness: Exactness,
     /// Why it was chosen.

@@ -1,0 +1,160 @@
+//! What a research technique is: const data that says where it comes from, how exact it is, what it needs,
+//! and what it puts into the engine. **Every hook point stands in this file** ([`Provide`]).
+//!
+//! One folder of the `techniques` crate holds one [`Technique`]; its `CATALOG` lists them. Whoever opens a
+//! model hands over such a list and the user's [`Switch`]es; [`resolve`] says which of them are on, and why.
+//! With all of them off the plan is the baseline plan, step by step.
+
+mod knob;
+mod resolve;
+mod switch;
+
+use std::fmt;
+
+use device::{Feature, Hardware};
+use kernels::{AnyVariant, Exactness, Extra};
+
+use crate::sampler::{self, Params, Sampled, VocabInfo};
+
+pub use knob::{Knob, KnobKind, KnobValue, Knobs};
+pub use resolve::{Resolved, State, resolve};
+pub use switch::{Mode, Switch, SwitchError};
+
+/// A technique as data.
+#[derive(Debug)]
+pub struct Technique {
+    /// Its name, that of its folder: `--technique ID=on`.
+    pub id: &'static str,
+    /// What it is, in a few words.
+    pub title: &'static str,
+    /// Where it comes from: `arXiv:2410.02367`, or the address of a text.
+    pub papers: &'static [&'static str],
+    /// How far it is.
+    pub stage: Stage,
+    /// The weakest of what it provides; the exact plan refuses whatever rounds.
+    pub exactness: Exactness,
+    /// What it does, in one sentence.
+    pub summary: &'static str,
+    /// Sets of CPU features; a machine that has all of one set will do. Empty: every machine will.
+    pub needs: &'static [&'static [Feature]],
+    /// Ids of techniques that cannot be on beside it. One of the two need name the other.
+    pub conflicts: &'static [&'static str],
+    /// What can be set: `--technique ID=on,KNOB=VALUE`.
+    pub knobs: &'static [Knob],
+    /// What it puts in.
+    pub provides: &'static [Provide],
+}
+
+/// How far a technique is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Works, and may change; `auto` leaves it off.
+    Preview,
+    /// `auto` switches it on where it can run.
+    Stable,
+}
+
+impl Stage {
+    /// Lower-case name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Stage::Preview => "preview",
+            Stage::Stable => "stable",
+        }
+    }
+}
+
+/// The hook points: all that a technique can put into the engine.
+#[derive(Debug)]
+pub enum Provide {
+    /// A way to run an op. Wherever it accepts the problem it comes before the baseline's variants.
+    Variant(&'static dyn AnyVariant),
+    /// A way to pick a token that takes the place of the whole sampler chain.
+    Sampler(&'static SamplerForm),
+}
+
+/// A way to pick a token from a row of logits, by the distribution that the request's chain would give.
+pub struct SamplerForm {
+    /// Its name.
+    pub id: &'static str,
+    /// Makes the sampler of one request, or names the stage of its chain that the form cannot do.
+    pub compile: fn(&Params, &VocabInfo<'_>, &Knobs) -> Result<Box<dyn RowSampler>, String>,
+}
+
+impl fmt::Debug for SamplerForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.id)
+    }
+}
+
+/// The sampler of one request in the form of a technique. All that it knows of the sequence is `history`,
+/// so that taking tokens back needs nothing of it.
+pub trait RowSampler: fmt::Debug + Send {
+    /// Picks the next token from `logits`, `[num_tokens]`. `history` are all tokens accepted so far, prompt
+    /// included; the token gets position `history.len()`. The same again gives the same token.
+    ///
+    /// # Errors
+    /// When the row leaves nothing to pick from.
+    fn sample(&mut self, logits: &[f32], history: &[u32], seed: u64) -> Result<Sampled, sampler::Error>;
+
+    /// A copy that goes its own way.
+    fn clone_box(&self) -> Box<dyn RowSampler>;
+}
+
+impl Clone for Box<dyn RowSampler> {
+    fn clone(&self) -> Self {
+        self.clone_box()
+    }
+}
+
+/// A sampler form that is on.
+#[derive(Clone, Debug)]
+pub struct ActiveForm {
+    /// The technique it belongs to.
+    pub technique: &'static str,
+    /// The form.
+    pub form: &'static SamplerForm,
+    /// The technique's knobs.
+    pub knobs: Knobs,
+}
+
+impl Technique {
+    /// What `hardware` lacks for it: `avx512vnni`, or `avx2 or avx512bf16` where either would do.
+    pub fn missing(&self, hardware: &Hardware) -> Option<String> {
+        let lacks = |set: &&'static [Feature]| {
+            let names: Vec<_> = set.iter().filter(|&&feature| !hardware.has(feature)).map(|f| f.name()).collect();
+            names.join(" and ")
+        };
+        let missing: Vec<String> = self.needs.iter().map(lacks).collect();
+        let runs = missing.is_empty() || missing.iter().any(String::is_empty);
+        (!runs).then(|| missing.join(" or "))
+    }
+
+    /// What it needs, readable: `any CPU`, `avx2 and avx512bf16`, `avx2 or …`.
+    pub fn needs_text(&self) -> String {
+        let all = |set: &&'static [Feature]| set.iter().map(|f| f.name()).collect::<Vec<_>>().join(" and ");
+        let sets: Vec<String> = self.needs.iter().map(all).collect();
+        if sets.iter().all(String::is_empty) { "any CPU".to_owned() } else { sets.join(" or ") }
+    }
+
+    /// The variants it provides, most wanted first.
+    pub fn variants(&self) -> impl Iterator<Item = Extra> {
+        self.provides.iter().filter_map(|provide| match provide {
+            Provide::Variant(variant) => Some(Extra { technique: self.id, variant: *variant }),
+            Provide::Sampler(_) => None,
+        })
+    }
+
+    /// The sampler forms it provides.
+    pub fn sampler_forms(&self) -> impl Iterator<Item = &'static SamplerForm> {
+        self.provides.iter().filter_map(|provide| match provide {
+            Provide::Sampler(form) => Some(*form),
+            Provide::Variant(_) => None,
+        })
+    }
+
+    /// Whether the two cannot be on together.
+    pub fn conflicts_with(&self, other: &Technique) -> bool {
+        self.conflicts.contains(&other.id) || other.conflicts.contains(&self.id)
+    }
+}
