@@ -8,11 +8,11 @@ use crate::cache::KvCache;
 use crate::error::Error;
 use crate::handle::Submission;
 use crate::observer::{Observer, StepReport};
-use crate::request::{Detokenize, Request};
-use crate::sampler::{Candidates, Sampler};
-use crate::scheduler::{Scheduler, Ticket};
+use crate::request::{Detokenize, Report, Request, Scores};
+use crate::sampler::{Candidates, Sampled, Sampler, logprobs};
+use crate::scheduler::{Output, Scheduler, Ticket};
 use crate::sequence::{FinishReason, Sequence, Status};
-use crate::stream::{Event, EventSink, EventStream, Timings, Usage, event_stream};
+use crate::stream::{Event, EventSink, EventStream, Timings, TokenScore, Usage, event_stream};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -66,7 +66,11 @@ struct Desk {
 struct Reply {
     sampler: Sampler,
     detokenizer: Box<dyn Detokenize>,
-    sink: EventSink,
+    sink: Box<dyn EventSink>,
+    report: Report,
+    /// Tokens of the prompt whose scores have been taken, and those not yet sent.
+    num_scored: u32,
+    scores: Vec<TokenScore>,
     submitted_us: u64,
     first_step_us: Option<u64>,
     first_token_us: Option<u64>,
@@ -133,7 +137,7 @@ impl<R: StepRunner> Engine<R> {
         loop {
             self.step();
             while let Some(event) = stream.try_next() {
-                let is_last = !matches!(event, Event::Token { .. });
+                let is_last = !matches!(event, Event::Token { .. } | Event::Prompt { .. });
                 let flow = on_event(event);
                 if is_last {
                     return Ok(());
@@ -190,7 +194,7 @@ impl<R: StepRunner> Engine<R> {
 
     /// Takes in what came through a handle.
     pub(crate) fn accept(&mut self, submission: Submission) {
-        if let Err((error, sink)) = self.desk.add(submission.request, submission.sink) {
+        if let Err((error, mut sink)) = self.desk.add(submission.request, submission.sink) {
             sink.send(Event::Failed(error));
         }
     }
@@ -207,7 +211,7 @@ impl<R: StepRunner> Engine<R> {
         });
         match computed {
             Ok(logits) => {
-                report.num_sampled = desk.scheduler.outputs().len() as u32;
+                report.num_sampled = desk.scheduler.outputs().iter().filter(|output| output.samples).count() as u32;
                 desk.hand_out(logits);
             }
             Err(error) => {
@@ -219,21 +223,42 @@ impl<R: StepRunner> Engine<R> {
 }
 
 impl Desk {
-    /// Gives each sequence whose tokens are all computed its next one.
+    /// Scores prompts, and gives each sequence whose tokens are all computed its next one.
     fn hand_out(&mut self, logits: Logits<'_>) {
         let now_us = self.now_us();
         for index in 0..self.scheduler.outputs().len() {
-            let ticket = self.scheduler.outputs()[index];
+            let output = self.scheduler.outputs()[index];
+            let ticket = output.ticket;
             let Some(reply) = &mut self.replies[ticket.0 as usize] else { continue };
-            reply.first_token_us.get_or_insert(now_us);
             let (scheduler, candidates) = (&mut self.scheduler, &mut self.candidates);
-            match contain(|| reply.next_token(logits.row(index), ticket, scheduler, candidates)) {
+            let outcome = contain(|| {
+                reply.score_prompt(logits, &output, scheduler.sequence(ticket), candidates)?;
+                if !output.samples {
+                    return Ok(None);
+                }
+                reply.first_token_us.get_or_insert(now_us);
+                reply.tell_progress(scheduler.sequence(ticket));
+                reply.next_token(
+                    logits.row((output.first_row + output.num_rows - 1) as usize),
+                    ticket,
+                    scheduler,
+                    candidates,
+                )
+            });
+            match outcome {
                 Ok(None) => {}
                 Ok(Some(reason)) => self.scheduler.finish(ticket, reason, &mut self.cache),
                 Err(error) => {
                     reply.error = Some(error);
                     self.scheduler.finish(ticket, FinishReason::Failed, &mut self.cache);
                 }
+            }
+        }
+        for &ticket in self.scheduler.in_step() {
+            if let Some(reply) = &mut self.replies[ticket.0 as usize]
+                && reply.first_token_us.is_none()
+            {
+                reply.tell_progress(self.scheduler.sequence(ticket));
             }
         }
     }
@@ -249,11 +274,13 @@ impl Desk {
         }
     }
 
-    fn add(&mut self, request: Request, sink: EventSink) -> Result<(), (Error, EventSink)> {
-        let Request { prompt, mut sampler, detokenizer, stop_tokens, max_new_tokens, when_full } = request;
+    fn add(&mut self, request: Request, sink: Box<dyn EventSink>) -> Result<(), (Error, Box<dyn EventSink>)> {
+        let Request { prompt, mut sampler, detokenizer, stop_tokens, max_new_tokens, when_full, .. } = request;
+        let Request { cache_prompt, report, .. } = request;
         sampler.reserve(prompt.len() + max_new_tokens.unwrap_or(u32::MAX).min(self.cache.limits().context) as usize);
         sampler.accept_all(&prompt);
-        let sequence = Sequence::new(prompt, stop_tokens, max_new_tokens, when_full);
+        let sequence = Sequence::new(prompt, stop_tokens, max_new_tokens, when_full)
+            .with_prompt(cache_prompt, report.prompt_scores.is_some());
         let ticket = match self.scheduler.add(sequence) {
             Ok(ticket) => ticket.0 as usize,
             Err(error) => return Err((error, sink)),
@@ -266,6 +293,9 @@ impl Desk {
             sampler,
             detokenizer,
             sink,
+            report,
+            num_scored: 1,
+            scores: Vec::new(),
             submitted_us,
             first_step_us: None,
             first_token_us: None,
@@ -276,7 +306,7 @@ impl Desk {
 
     fn drop_cancelled(&mut self) {
         for (index, reply) in self.replies.iter().enumerate() {
-            if reply.as_ref().is_some_and(|reply| reply.sink.is_cancelled()) {
+            if reply.as_ref().is_some_and(|reply| reply.sink.is_gone()) {
                 self.scheduler.finish(Ticket(index as u32), FinishReason::Aborted, &mut self.cache);
             }
         }
@@ -306,6 +336,39 @@ impl Desk {
 }
 
 impl Reply {
+    /// Scores the tokens of the prompt that follow the rows of this step, if that was asked for.
+    fn score_prompt(
+        &mut self,
+        logits: Logits<'_>,
+        output: &Output,
+        sequence: &Sequence,
+        candidates: &mut Candidates,
+    ) -> Result<(), Error> {
+        let Some(num_top) = self.report.prompt_scores else { return Ok(()) };
+        for row in 0..output.num_rows {
+            let next = output.first_position + row + 1;
+            // What a preempted sequence computes anew has been scored before.
+            if next != self.num_scored || next >= sequence.num_prompt() {
+                continue;
+            }
+            let token = sequence.tokens()[next as usize];
+            let row = logits.row((output.first_row + row) as usize);
+            self.scores.push(score(candidates, row, token, num_top)?);
+            self.num_scored += 1;
+        }
+        Ok(())
+    }
+
+    /// Tells how far the prompt is, if that was asked for.
+    fn tell_progress(&mut self, sequence: &Sequence) {
+        let wanted = self.report.progress || !self.scores.is_empty();
+        if wanted && sequence.num_generated() == 0 {
+            let num_cached = sequence.num_cached.unwrap_or(0);
+            let scores = std::mem::take(&mut self.scores);
+            self.sink.send(Event::Prompt { num_computed: sequence.num_computed(), num_cached, scores });
+        }
+    }
+
     /// Samples the next token and sends it. Says why the sequence ends, if it does.
     fn next_token(
         &mut self,
@@ -317,20 +380,29 @@ impl Reply {
         if scheduler.sequence(ticket).is_complete() {
             return Ok(Some(FinishReason::Length)); // no token was asked for, only the prompt
         }
-        let token = self.sampler.sample(candidates, logits)?.token;
+        let sampled = self.sampler.sample(candidates, logits)?;
+        let score = match self.report.scores {
+            Some(scores) => Some(Box::new(score_sampled(scores, candidates, logits, sampled)?)),
+            None => None,
+        };
+        let token = sampled.token;
         self.sampler.accept(token);
         let mut end = scheduler.append(ticket, token);
         let mut piece = String::new();
-        if end != Some(FinishReason::Eos) && self.detokenizer.push(token, &mut piece) {
-            end = Some(FinishReason::Stop);
+        let stopped = match end {
+            Some(FinishReason::Eos) => None,
+            _ => self.detokenizer.push(token, &mut piece),
+        };
+        if let Some(index) = stopped {
+            end = Some(FinishReason::Stop(index));
         } else if end.is_some() {
             self.detokenizer.finish(&mut piece);
         }
-        self.sink.send(Event::Token { token, piece });
+        self.sink.send(Event::Token { token, piece, score });
         Ok(end)
     }
 
-    fn end(self, sequence: &Sequence, now_us: u64) {
+    fn end(mut self, sequence: &Sequence, now_us: u64) {
         let reason = match sequence.status() {
             Status::Finished(reason) => reason,
             Status::Waiting | Status::Running => FinishReason::Failed,
@@ -352,6 +424,28 @@ impl Reply {
         };
         self.sink.send(Event::Finished { reason, usage, timings });
     }
+}
+
+/// The score of a token that has just been sampled; the candidates are as the chain left them.
+fn score_sampled(
+    scores: Scores,
+    candidates: &mut Candidates,
+    logits: &[f32],
+    sampled: Sampled,
+) -> Result<TokenScore, Error> {
+    if !scores.after_sampling {
+        return score(candidates, logits, sampled.token, scores.top);
+    }
+    let best: Vec<usize> = candidates.best(scores.top as usize).collect();
+    let top = best.into_iter().map(|index| (candidates.ids()[index], candidates.probability(index))).collect();
+    Ok(TokenScore { token: sampled.token, score: sampled.probability, top })
+}
+
+/// The log-probability of a token in the model's own distribution.
+fn score(candidates: &mut Candidates, logits: &[f32], token: u32, num_top: u32) -> Result<TokenScore, Error> {
+    let mut top = Vec::new();
+    let score = logprobs(candidates, logits, token, num_top as usize, &mut top)?;
+    Ok(TokenScore { token, score, top })
 }
 
 /// Makes an error of a panic.

@@ -16,15 +16,20 @@ pub struct Handle {
 /// A request on its way to the engine.
 pub(crate) struct Submission {
     pub(crate) request: Request,
-    pub(crate) sink: EventSink,
+    pub(crate) sink: Box<dyn EventSink>,
 }
 
 impl Handle {
     /// Submits a request. What is wrong with it comes as an event.
     pub fn submit(&self, request: Request) -> Result<EventStream, Error> {
         let (sink, stream) = event_stream();
-        self.inbox.send(Submission { request, sink }).map_err(|_| Error::Stopped)?;
+        self.submit_to(request, sink)?;
         Ok(stream)
+    }
+
+    /// Submits a request whose events go to `sink`.
+    pub fn submit_to(&self, request: Request, sink: Box<dyn EventSink>) -> Result<(), Error> {
+        self.inbox.send(Submission { request, sink }).map_err(|_| Error::Stopped)
     }
 }
 

@@ -20,6 +20,30 @@ pub struct Request {
     pub max_new_tokens: Option<u32>,
     /// What to do when the context is full.
     pub when_full: WhenFull,
+    /// Whether what the cache holds of the prompt may be used. It never is when the prompt is scored.
+    pub cache_prompt: bool,
+    /// What the client is told beside the answer.
+    pub report: Report,
+}
+
+/// What a client wants to know beside the answer. Nothing by default.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Report {
+    /// How far the prompt is, after every step that computed a part of it.
+    pub progress: bool,
+    /// The log-probability of every token of the prompt but the first, with this many likeliest ones.
+    pub prompt_scores: Option<u32>,
+    /// The probability of every token of the answer.
+    pub scores: Option<Scores>,
+}
+
+/// How tokens of the answer are scored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Scores {
+    /// How many of the likeliest tokens are told too.
+    pub top: u32,
+    /// Probabilities that the sampler chain left, instead of log-probabilities of the model.
+    pub after_sampling: bool,
 }
 
 /// What happens when prompt and answer together fill the context.
@@ -38,9 +62,9 @@ pub enum WhenFull {
 /// Makes text of one sequence's tokens, piece by piece.
 pub trait Detokenize: Send {
     /// Takes the next token and appends to `piece` the text that is now certain: whole characters, and no
-    /// possible beginning of a stop string. `true` when a stop string is complete; it and what follows are
-    /// left out.
-    fn push(&mut self, token: u32, piece: &mut String) -> bool;
+    /// possible beginning of a stop string. When a stop string is complete, its place in the list; it and
+    /// what follows are left out.
+    fn push(&mut self, token: u32, piece: &mut String) -> Option<u32>;
 
     /// Appends what was held back, at the end of the answer.
     fn finish(&mut self, piece: &mut String);
@@ -50,8 +74,8 @@ pub trait Detokenize: Send {
 pub struct NoText;
 
 impl Detokenize for NoText {
-    fn push(&mut self, _: u32, _: &mut String) -> bool {
-        false
+    fn push(&mut self, _: u32, _: &mut String) -> Option<u32> {
+        None
     }
 
     fn finish(&mut self, _: &mut String) {}

@@ -18,6 +18,21 @@ use std::collections::VecDeque;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Ticket(pub u32);
 
+/// What a sequence gets of the logits of a step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Output {
+    /// The sequence.
+    pub ticket: Ticket,
+    /// Its first row of logits.
+    pub first_row: u32,
+    /// Its rows of logits; the position of the first of them is `first_position`.
+    pub num_rows: u32,
+    /// Position in the sequence of the token that the first row was computed from.
+    pub first_position: u32,
+    /// Whether the last row is that of its last token, so that the next one can be sampled.
+    pub samples: bool,
+}
+
 /// The sequences and their order.
 pub struct Scheduler {
     max_rows: u32,
@@ -33,8 +48,8 @@ pub struct Scheduler {
     finished: VecDeque<Ticket>,
     /// Beside `batch.spans`.
     in_step: Vec<Ticket>,
-    /// Beside `batch.output_rows`.
-    outputs: Vec<Ticket>,
+    /// They cover `batch.output_rows`, in its order.
+    outputs: Vec<Output>,
     num_preempted: u32,
 }
 
@@ -73,9 +88,10 @@ impl Scheduler {
             for queue in [&mut self.waiting, &mut self.finished] {
                 queue.reserve(num_sequences - queue.len());
             }
-            for list in [&mut self.running, &mut self.in_step, &mut self.outputs, &mut self.vacant] {
+            for list in [&mut self.running, &mut self.in_step, &mut self.vacant] {
                 list.reserve(num_sequences - list.len());
             }
+            self.outputs.reserve(num_sequences - self.outputs.len());
         }
         self.sequences[ticket.0 as usize] = sequence;
         self.waiting.push_back(ticket);
@@ -107,8 +123,8 @@ impl Scheduler {
         &self.in_step
     }
 
-    /// The sequences that get a token of this step, in the order of `batch.output_rows`.
-    pub fn outputs(&self) -> &[Ticket] {
+    /// The sequences that get logits of this step, in the order of `batch.output_rows`.
+    pub fn outputs(&self) -> &[Output] {
         &self.outputs
     }
 
@@ -215,6 +231,7 @@ impl Scheduler {
         let Some(slot) = cache.unused() else { return false };
         sequence.slot = Some(slot);
         let known = &sequence.tokens[..sequence.tokens.len() - 1];
+        let known = if sequence.adopts_prefix() { known } else { &[] };
         let Ok(num_cached) = cache.create(slot).and_then(|()| cache.adopt_prefix(slot, known)) else { return false };
         sequence.num_computed = num_cached;
         sequence.num_cached.get_or_insert(num_cached);
@@ -233,13 +250,21 @@ impl Scheduler {
             return false;
         }
         let first = sequence.num_computed;
-        let is_last = num_rows == sequence.num_pending();
+        let samples = num_rows == sequence.num_pending();
         let rows = &sequence.tokens[first as usize..(first + num_rows) as usize];
-        batch.push(slot, rows, first, if is_last { Outputs::Last } else { Outputs::None });
+        let outputs = match (sequence.scores_rows(), samples) {
+            (true, _) => Outputs::All,
+            (false, true) => Outputs::Last,
+            (false, false) => Outputs::None,
+        };
+        let first_row = batch.output_rows.len() as u32;
+        batch.push(slot, rows, first, outputs);
         sequence.status = Status::Running;
         self.in_step.push(ticket);
-        if is_last {
-            self.outputs.push(ticket);
+        let num_outputs = batch.output_rows.len() as u32 - first_row;
+        if num_outputs > 0 {
+            let first_position = first + num_rows - num_outputs;
+            self.outputs.push(Output { ticket, first_row, num_rows: num_outputs, first_position, samples });
         }
         true
     }

@@ -22,8 +22,8 @@ pub enum Status {
 pub enum FinishReason {
     /// An end-of-generation token.
     Eos,
-    /// A stop string.
-    Stop,
+    /// A stop string, by its place in the list.
+    Stop(u32),
     /// As many tokens as were asked for.
     Length,
     /// The context is full.
@@ -53,6 +53,10 @@ pub struct Sequence {
     when_full: WhenFull,
     /// Most tokens of the context.
     context: u32,
+    /// Its prompt is to be computed anew whatever the cache holds of it.
+    computes_all: bool,
+    /// Logits are wanted of every row of its prompt.
+    scores_prompt: bool,
 }
 
 impl Sequence {
@@ -61,6 +65,11 @@ impl Sequence {
         let num_prompt = prompt.len() as u32;
         let max_new_tokens = max_new_tokens.unwrap_or(u32::MAX);
         Sequence { tokens: prompt, num_prompt, stop_tokens, max_new_tokens, when_full, ..Sequence::default() }
+    }
+
+    /// The same, asking for what the request's `cache_prompt` and `prompt_scores` say.
+    pub fn with_prompt(self, cache_prompt: bool, scores_prompt: bool) -> Self {
+        Sequence { computes_all: scores_prompt || !cache_prompt, scores_prompt, ..self }
     }
 
     /// Limits it to a context, and takes all the memory that it will need.
@@ -98,6 +107,16 @@ impl Sequence {
     /// Tokens still to be computed before the next one can be sampled. 1 while decoding.
     pub fn num_pending(&self) -> u32 {
         self.tokens.len() as u32 - self.num_computed
+    }
+
+    /// Whether it may begin with what the cache holds of its tokens.
+    pub(crate) fn adopts_prefix(&self) -> bool {
+        !self.computes_all
+    }
+
+    /// Whether its next rows are of a prompt whose every row is to yield logits.
+    pub(crate) fn scores_rows(&self) -> bool {
+        self.scores_prompt && self.num_generated == 0
     }
 
     /// Whether it wants no token any more.

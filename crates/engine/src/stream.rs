@@ -1,4 +1,5 @@
-//! The way back to the client: events over a channel, from the engine's thread to whichever reads them.
+//! The way back to the client: events, from the engine's thread to whichever reads them. [`EventStream`] is
+//! a channel between threads; who waits for events otherwise brings an [`EventSink`] of its own.
 
 use crate::error::Error;
 use crate::sequence::FinishReason;
@@ -9,12 +10,23 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 /// What happens to a request.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event {
+    /// A part of the prompt was computed. Only for those who asked for it ([`crate::request::Report`]).
+    Prompt {
+        /// Tokens of the prompt that are in the cache now.
+        num_computed: u32,
+        /// Those of them that were found there.
+        num_cached: u32,
+        /// Scores of the prompt's next tokens, in order; the first token of the prompt has none.
+        scores: Vec<TokenScore>,
+    },
     /// A token was generated: one such event for each, the end-of-generation token included.
     Token {
         /// The token.
         token: u32,
         /// The text that has become certain with it, possibly none.
         piece: String,
+        /// How probable it was, if that was asked for.
+        score: Option<Box<TokenScore>>,
     },
     /// The answer has ended; nothing follows.
     Finished {
@@ -27,6 +39,27 @@ pub enum Event {
     },
     /// The request has failed; nothing follows.
     Failed(Error),
+}
+
+/// How probable a token was at its place: a log-probability, or a probability after sampling where that was
+/// asked for.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TokenScore {
+    /// The token.
+    pub token: u32,
+    /// Its score.
+    pub score: f32,
+    /// The likeliest tokens at that place with theirs, likeliest first.
+    pub top: Vec<(u32, f32)>,
+}
+
+/// Where the engine sends the events of one request, on its own thread: be quick.
+pub trait EventSink: Send {
+    /// Takes an event.
+    fn send(&mut self, event: Event);
+
+    /// Whether nobody wants them any more: the request is then ended before the next step.
+    fn is_gone(&self) -> bool;
 }
 
 /// Tokens of a request.
@@ -58,16 +91,19 @@ pub struct EventStream {
 }
 
 /// The engine's end.
-pub(crate) struct EventSink {
+struct ChannelSink {
     events: Sender<Event>,
     cancelled: Arc<AtomicBool>,
 }
 
 /// Both ends.
-pub(crate) fn event_stream() -> (EventSink, EventStream) {
+pub(crate) fn event_stream() -> (Box<dyn EventSink>, EventStream) {
     let (sender, receiver) = channel();
     let cancelled = Arc::new(AtomicBool::new(false));
-    (EventSink { events: sender, cancelled: cancelled.clone() }, EventStream { events: receiver, cancelled })
+    (
+        Box::new(ChannelSink { events: sender, cancelled: cancelled.clone() }),
+        EventStream { events: receiver, cancelled },
+    )
 }
 
 impl EventStream {
@@ -97,13 +133,13 @@ impl Drop for EventStream {
     }
 }
 
-impl EventSink {
-    /// Sends an event; a client that is gone has cancelled.
-    pub(crate) fn send(&self, event: Event) {
+impl EventSink for ChannelSink {
+    fn send(&mut self, event: Event) {
+        // A client that is gone has cancelled.
         let _ = self.events.send(event);
     }
 
-    pub(crate) fn is_cancelled(&self) -> bool {
+    fn is_gone(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
     }
 }

@@ -19,10 +19,10 @@ impl TokenText {
 }
 
 impl Detokenize for TokenText {
-    fn push(&mut self, token: u32, piece: &mut String) -> bool {
+    fn push(&mut self, token: u32, piece: &mut String) -> Option<u32> {
         let stop = self.stops.push(self.detokenizer.push(&self.tokenizer, token));
         piece.push_str(&stop.text);
-        stop.stopped.is_some()
+        stop.stopped.map(|index| index as u32)
     }
 
     fn finish(&mut self, piece: &mut String) {
@@ -47,7 +47,7 @@ mod tests {
         let mut pieces = Vec::new();
         for &token in &tokens[..tokens.len() - cut] {
             let mut piece = String::new();
-            let stopped = voice.push(token, &mut piece);
+            let stopped = voice.push(token, &mut piece).is_some();
             pieces.push(piece);
             if stopped {
                 return (pieces, true);

@@ -74,7 +74,7 @@ fn run(num_sequences: u32, context: u32, total_tokens: u64, prefixes: bool, when
         scheduler.schedule(&mut cache, &mut batch);
         scheduler.commit(&mut cache, &batch).unwrap();
         for index in 0..scheduler.outputs().len() {
-            let ticket = scheduler.outputs()[index];
+            let ticket = scheduler.outputs()[index].ticket;
             if scheduler.append(ticket, index as u32).is_some() {
                 scheduler.finish(ticket, FinishReason::Length, &mut cache);
             }

@@ -8,8 +8,8 @@ use engine::cache::{CacheLimits, KvCache, KvGroup};
 use engine::engine::{Engine, Logits, StepRunner};
 use engine::handle::spawn;
 use engine::observer::{Observer, StepReport};
-use engine::request::{Detokenize, NoText, Request, WhenFull};
-use engine::sampler::{Candidates, Params, Sampler, VocabInfo};
+use engine::request::{Detokenize, NoText, Report, Request, WhenFull};
+use engine::sampler::{Candidates, Params, Sampler, VocabInfo, logprobs};
 use engine::sequence::FinishReason;
 use engine::stream::{Event, EventStream};
 use proptest::prelude::*;
@@ -115,6 +115,20 @@ struct Asked {
     max_new_tokens: u32,
     shift: bool,
     after_steps: usize,
+    /// Whether the tokens of the prompt are to be scored.
+    scored: bool,
+}
+
+/// Computes the next token of a sequence whose keys are plain vectors; gives the state that makes its logits.
+fn compute(groups: &[KvGroup], keys: &mut [Vec<u64>], token: u32) -> u64 {
+    let mut state = u64::from(token);
+    for (index, group) in groups.iter().enumerate() {
+        let from = group.window_start(keys[index].len() as u32) as usize;
+        let value = key(index, token, keys[index][from..].iter().fold(0, |sum, &value| mix(sum, value)));
+        keys[index].push(value);
+        state = mix(state, value);
+    }
+    state
 }
 
 impl Asked {
@@ -138,7 +152,22 @@ impl Asked {
             stop_tokens: Arc::from([EOS]),
             max_new_tokens: Some(self.max_new_tokens),
             when_full: self.when_full(),
+            cache_prompt: true,
+            report: Report { prompt_scores: self.scored.then_some(2), ..Report::default() },
         }
+    }
+
+    /// The scores of the prompt's tokens, from plain vectors.
+    fn scores_alone(&self, groups: &[KvGroup]) -> Vec<f32> {
+        let mut keys: Vec<Vec<u64>> = vec![Vec::new(); groups.len()];
+        let mut candidates = Candidates::new(VOCAB);
+        let pairs = self.prompt.windows(2).filter(|_| self.scored);
+        pairs
+            .map(|pair| {
+                let row: Vec<f32> = logits(compute(groups, &mut keys, pair[0])).collect();
+                logprobs(&mut candidates, &row, pair[1], 0, &mut Vec::new()).unwrap()
+            })
+            .collect()
     }
 
     /// What plain vectors give: llama.cpp's rules, nothing paged, nothing shared.
@@ -149,26 +178,15 @@ impl Asked {
         let mut pending = self.prompt.clone();
         let mut answer = Vec::new();
         while (answer.len() as u32) < self.max_new_tokens {
-            let mut len = keys[0].len();
+            let len = keys[0].len();
             if len + pending.len() >= CONTEXT as usize {
                 if !self.shift {
                     break;
                 }
                 let discarded = (len - 3) / 2;
                 keys.iter_mut().for_each(|keys| drop(keys.drain(3..3 + discarded)));
-                len -= discarded;
             }
-            let mut state = 0;
-            for token in pending.drain(..) {
-                state = u64::from(token);
-                for (index, group) in groups.iter().enumerate() {
-                    let from = group.window_start(len as u32) as usize;
-                    let value = key(index, token, keys[index][from..].iter().fold(0, |sum, &value| mix(sum, value)));
-                    keys[index].push(value);
-                    state = mix(state, value);
-                }
-                len += 1;
-            }
+            let state = pending.drain(..).fold(0, |_, token| compute(groups, &mut keys, token));
             let row: Vec<f32> = logits(state).collect();
             let token = sampler.sample(&mut candidates, &row).unwrap().token;
             sampler.accept(token);
@@ -183,17 +201,34 @@ impl Asked {
 }
 
 fn asked(shift: bool) -> impl Strategy<Value = Asked> {
-    (prop::collection::vec(0..3u32, 1..30), any::<u32>(), 0..80u32, 0..20usize).prop_map(
-        move |(prompt, seed, max_new_tokens, after_steps)| Asked { prompt, seed, max_new_tokens, shift, after_steps },
+    (prop::collection::vec(0..3u32, 1..30), any::<u32>(), 0..80u32, 0..20usize, prop::bool::weighted(0.3)).prop_map(
+        move |(prompt, seed, max_new_tokens, after_steps, scored)| Asked {
+            prompt,
+            seed,
+            max_new_tokens,
+            shift,
+            after_steps,
+            scored,
+        },
     )
 }
 
 fn tokens_of(stream: &mut EventStream) -> (Vec<u32>, Event) {
-    let mut tokens = Vec::new();
+    let (tokens, _, last) = all_of(stream);
+    (tokens, last)
+}
+
+/// Tokens, scores of the prompt and the last event.
+fn all_of(stream: &mut EventStream) -> (Vec<u32>, Vec<f32>, Event) {
+    let (mut tokens, mut told) = (Vec::new(), Vec::new());
     loop {
         match stream.try_next().expect("every stream ends with an event that says so") {
             Event::Token { token, .. } => tokens.push(token),
-            last => return (tokens, last),
+            Event::Prompt { scores, .. } => {
+                assert!(tokens.is_empty(), "the prompt comes before the answer");
+                told.extend(scores.iter().map(|score| score.score));
+            }
+            last => return (tokens, told, last),
         }
     }
 }
@@ -227,8 +262,9 @@ fn serve(groups: &[KvGroup], prefixes: bool, limits: CacheLimits, requests: &[As
         step += 1;
     }
     for (asked, stream) in requests.iter().zip(&mut streams) {
-        let (tokens, last) = tokens_of(stream.as_mut().unwrap());
+        let (tokens, scores, last) = all_of(stream.as_mut().unwrap());
         assert_eq!(tokens, asked.alone(groups), "{last:?}");
+        assert_eq!(scores, asked.scores_alone(groups), "{last:?}");
         let Event::Finished { reason, usage, .. } = last else { panic!("{last:?}") };
         assert_eq!(usage.num_generated as usize, tokens.len());
         match reason {
@@ -288,7 +324,14 @@ proptest! {
 #[test]
 fn preemption_replays_the_same_tokens() {
     let limits = CacheLimits { context: CONTEXT, num_sequences: 4, total_tokens: CONTEXT.into(), step_tokens: 16 };
-    let asked = |seed| Asked { prompt: vec![1, 2, seed % 3], seed, max_new_tokens: 40, shift: false, after_steps: 0 };
+    let asked = |seed| Asked {
+        prompt: vec![1, 2, seed % 3],
+        seed,
+        max_new_tokens: 40,
+        shift: false,
+        after_steps: 0,
+        scored: seed % 2 == 0,
+    };
     // Seeds whose answers are long enough to get in each other's way.
     let groups = [group(None, 4)];
     let long: Vec<_> = (0..200).map(asked).filter(|asked| asked.alone(&groups).len() > 30).take(4).collect();
@@ -301,7 +344,8 @@ fn engine_with(fail_at: Option<(u32, bool)>) -> Engine<Fake> {
 }
 
 fn long_request(groups: &[KvGroup]) -> Asked {
-    let asked = |seed| Asked { prompt: vec![0, 1, 2], seed, max_new_tokens: 20, shift: false, after_steps: 0 };
+    let asked =
+        |seed| Asked { prompt: vec![0, 1, 2], seed, max_new_tokens: 20, shift: false, after_steps: 0, scored: false };
     (0..500).map(asked).find(|asked| asked.alone(groups).len() == 20).unwrap()
 }
 
@@ -352,14 +396,14 @@ struct Letters {
 }
 
 impl Detokenize for Letters {
-    fn push(&mut self, token: u32, piece: &mut String) -> bool {
+    fn push(&mut self, token: u32, piece: &mut String) -> Option<u32> {
         let letter = char::from(b'a' + token as u8);
         piece.push_str(&std::mem::take(&mut self.held));
         let stops = self.stop == Some(letter);
         if !stops {
             self.held.push(letter);
         }
-        stops
+        stops.then_some(0)
     }
 
     fn finish(&mut self, piece: &mut String) {
@@ -373,7 +417,7 @@ fn text_comes_whole_and_ends_before_a_stop_string() {
     let letter = |&token: &u32| char::from(b'a' + token as u8);
     let expected: String = asked.alone(&[group(None, 4)]).iter().map(letter).collect();
     let stop = expected.chars().find(|&letter| expected.find(letter) > Some(4)).unwrap();
-    for (stop, reason) in [(None, FinishReason::Length), (Some(stop), FinishReason::Stop)] {
+    for (stop, reason) in [(None, FinishReason::Length), (Some(stop), FinishReason::Stop(0))] {
         let mut engine = engine_with(None);
         let detokenizer = Box::new(Letters { stop, ..Letters::default() });
         let (mut text, mut end) = (String::new(), None);
@@ -382,6 +426,7 @@ fn text_comes_whole_and_ends_before_a_stop_string() {
             .answer(request, |event| {
                 match event {
                     Event::Token { piece, .. } => text.push_str(&piece),
+                    Event::Prompt { .. } => panic!("nobody asked for it"),
                     Event::Finished { reason, .. } => end = Some(reason),
                     Event::Failed(error) => panic!("{error}"),
                 }

@@ -58,7 +58,7 @@ pub fn run(session: &mut Session<'_>, prompt: Option<Vec<u8>>) -> anyhow::Result
         match (answer.reason, &returns) {
             (FinishReason::ContextFull, _) => break,
             // The reverse prompt belongs to the text; the engine has kept it back.
-            (FinishReason::Stop, _) => out.write_all(&kept_back(session, &answer.tokens, &answer.text))?,
+            (FinishReason::Stop(_), _) => out.write_all(&kept_back(session, &answer.tokens, &answer.text))?,
             (FinishReason::Eos, Some(returns)) => {
                 tokens.pop();
                 tokens.extend(returns);

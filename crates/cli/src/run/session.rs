@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail};
 use chaski::Llm;
 use engine::TokenText;
-use engine::request::{Request, WhenFull};
+use engine::request::{Report, Request, WhenFull};
 use engine::sampler::{Sampler, VocabInfo, breaker_texts, breakers};
 use engine::sequence::FinishReason;
 use engine::stream::{Event, Timings, Usage};
@@ -105,7 +105,8 @@ impl<'a> Session<'a> {
         let interrupted = &self.interrupted;
         let done = self.llm.engine().answer(request, |event| {
             match event {
-                Event::Token { token, piece } => {
+                Event::Prompt { .. } => {}
+                Event::Token { token, piece, .. } => {
                     tokens.push(token);
                     text += &piece;
                     if let Err(problem) = show(&piece) {
@@ -211,6 +212,8 @@ impl<'a> Session<'a> {
             stop_tokens: tokenizer.vocab().eog().collect(),
             max_new_tokens,
             when_full: if shift { WhenFull::Shift { keep } } else { WhenFull::Stop },
+            cache_prompt: true,
+            report: Report::default(),
             prompt,
         })
     }
