@@ -10,6 +10,7 @@ pub mod kv;
 pub mod launch;
 pub mod op;
 pub mod ops;
+pub mod packed;
 mod rows;
 mod scratch;
 pub mod select;
