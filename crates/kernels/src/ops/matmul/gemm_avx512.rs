@@ -40,9 +40,6 @@ struct Panel {
     /// `[num_groups, 32]`.
     scales: *mut f32,
     mins: *mut f32,
-    /// `[TILE_ROWS, num_groups]`: start of the integer sum, and `s_a·Σ a`.
-    starts: *mut i32,
-    sums: *mut f32,
     k_padded: usize,
     num_groups: usize,
 }
@@ -58,10 +55,27 @@ impl Panel {
             row_mins: carve.take(num_groups),
             scales: carve.take(num_groups * PANEL_ROWS),
             mins: carve.take(num_groups * PANEL_ROWS),
-            starts: carve.take(TILE_ROWS * num_groups),
-            sums: carve.take(TILE_ROWS * num_groups),
             k_padded,
             num_groups,
+        }
+    }
+}
+
+/// What the activations add per group through offset and min, `[num_rows, num_groups]` each, empty where
+/// the type has no such term. Every worker computes them once per call: m·k/32 numbers beside m·k·n products.
+struct Corrections {
+    /// Start of the integer sum: `-offset·Σ a`.
+    starts: *mut i32,
+    /// `s_a·Σ a`.
+    sums: *mut f32,
+}
+
+impl Corrections {
+    fn carve(carve: &mut Carve, desc: &Desc, num_rows: usize) -> Self {
+        let len = num_rows * desc.k / desc.weight.group_len();
+        Self {
+            starts: carve.take(if desc.weight.code_offset() > 0 { len } else { 0 }),
+            sums: carve.take(if desc.weight.has_mins() { len } else { 0 }),
         }
     }
 }
@@ -75,10 +89,14 @@ pub unsafe fn gemm(desc: &Desc, args: &Args, shard: &Shard<'_>) {
     let num_panels = desc.n.div_ceil(PANEL_ROWS);
     let cuts = (4 * shard.count).div_ceil(num_panels).min(args.num_rows.div_ceil(4 * TILE_ROWS)).max(1);
     let rows_per_cut = args.num_rows.div_ceil(cuts).next_multiple_of(TILE_ROWS);
-    let mut size = Carve::new(std::ptr::null_mut());
-    Panel::carve(&mut size, desc);
-    with_scratch(size.used(), |scratch| {
-        let panel = Panel::carve(&mut Carve::new(scratch), desc);
+    let carve = |base| {
+        let mut carve = Carve::new(base);
+        (Panel::carve(&mut carve, desc), Corrections::carve(&mut carve, desc, args.num_rows), carve.used())
+    };
+    with_scratch(carve(std::ptr::null_mut()).2, |scratch| {
+        let (panel, corrections, _) = carve(scratch);
+        // SAFETY: the caller's promise; carved for these rows.
+        unsafe { correct(desc, args, &corrections) };
         for tile in shard.tiles(num_panels * cuts) {
             let first = tile / cuts * PANEL_ROWS;
             let rows = tile % cuts * rows_per_cut..args.num_rows.min((tile % cuts + 1) * rows_per_cut);
@@ -90,8 +108,7 @@ pub unsafe fn gemm(desc: &Desc, args: &Args, shard: &Shard<'_>) {
                 fill(desc, args, first, &panel);
                 for start in rows.clone().step_by(TILE_ROWS) {
                     let count = TILE_ROWS.min(rows.end - start);
-                    prepare_rows(desc, args, start, count, &panel);
-                    multiply(desc, args, first, start, count, &panel);
+                    multiply(desc, args, first, start, count, &panel, &corrections);
                 }
             }
         }
@@ -133,41 +150,63 @@ unsafe fn fill(desc: &Desc, args: &Args, first: usize, panel: &Panel) {
     }
 }
 
-/// Computes per group what activation rows `start .. start + count` add through offset and min.
+/// Fills the corrections of all activation rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn prepare_rows(desc: &Desc, args: &Args, start: usize, count: usize, panel: &Panel) {
-    let offset = -i32::from(desc.weight.code_offset());
-    let per_group = desc.weight.group_len() / 16;
-    for t in 0..count {
+unsafe fn correct(desc: &Desc, args: &Args, corrections: &Corrections) {
+    let (offset, num_groups) = (i32::from(desc.weight.code_offset()), desc.k / desc.weight.group_len());
+    let halves = desc.weight.group_len() == 16;
+    for r in 0..args.num_rows {
         // SAFETY: the caller's promise.
-        unsafe {
-            let x = q8_row(args.x, start + t, desc.k);
-            let starts = row_mut(panel.starts, t, panel.num_groups);
-            let sums = row_mut(panel.sums, t, panel.num_groups);
-            for g in 0..panel.num_groups {
-                let sum: i32 = (0..per_group).map(|i| i32::from(x.sums[g * per_group + i])).sum();
-                starts[g] = offset * sum;
-                sums[g] = x.scales[g * per_group / 2] * sum as f32;
-            }
+        let (x, starts, sums) = unsafe {
+            let starts = row_mut(corrections.starts, r, if offset > 0 { num_groups } else { 0 });
+            let sums = row_mut(corrections.sums, r, if desc.weight.has_mins() { num_groups } else { 0 });
+            (q8_row(args.x, r, desc.k), starts, sums)
+        };
+        if halves {
+            starts.iter_mut().zip(x.sums).for_each(|(start, &sum)| *start = -offset * i32::from(sum));
+            let scales = x.scales.iter().flat_map(|&scale| [scale; 2]);
+            sums.iter_mut().zip(x.sums).zip(scales).for_each(|((out, &sum), scale)| *out = scale * f32::from(sum));
+        } else {
+            let pairs = x.sums.as_chunks::<2>().0;
+            let pair = |&[low, high]: &[i16; 2]| i32::from(low) + i32::from(high);
+            starts.iter_mut().zip(pairs).for_each(|(start, sum)| *start = -offset * pair(sum));
+            sums.iter_mut().zip(pairs).zip(x.scales).for_each(|((out, sum), &scale)| *out = scale * pair(sum) as f32);
         }
     }
 }
 
 /// Chooses the register tile for this many rows and this kind of group.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn multiply(desc: &Desc, args: &Args, first: usize, start: usize, count: usize, panel: &Panel) {
+unsafe fn multiply(
+    desc: &Desc,
+    args: &Args,
+    first: usize,
+    start: usize,
+    count: usize,
+    panel: &Panel,
+    corrections: &Corrections,
+) {
     macro_rules! dispatch {
         ($($t:literal)*) => {
             // SAFETY: the caller's promise.
-            unsafe { match (count, desc.weight.group_len(), desc.weight.has_mins()) {
+            unsafe { match (count, desc.weight.code_offset() > 0, desc.weight.has_mins()) {
                 $(
-                    ($t, 32, false) => tile::<$t, 8, false>(desc, args, first, start, panel),
-                    ($t, 32, true) => tile::<$t, 8, true>(desc, args, first, start, panel),
-                    ($t, _, false) => tile::<$t, 4, false>(desc, args, first, start, panel),
-                    ($t, _, true) => tile::<$t, 4, true>(desc, args, first, start, panel),
+                    ($t, true, false) => form!($t, true, false),
+                    ($t, false, true) => form!($t, false, true),
+                    ($t, true, true) => form!($t, true, true),
+                    ($t, false, false) => form!($t, false, false),
                 )*
                 _ => unreachable!("tiles have 1 to {TILE_ROWS} rows"),
             } }
+        };
+    }
+    macro_rules! form {
+        ($t:literal, $starts:literal, $mins:literal) => {
+            if desc.weight.group_len() == 32 {
+                tile::<$t, 8, $starts, $mins>(desc, args, first, start, panel, corrections)
+            } else {
+                tile::<$t, 4, $starts, $mins>(desc, args, first, start, panel, corrections)
+            }
         };
     }
     dispatch!(1 2 3 4 5 6);
@@ -175,22 +214,27 @@ unsafe fn multiply(desc: &Desc, args: &Args, first: usize, start: usize, count: 
 
 /// 32 weight rows times T activation rows; a group is `STEPS` steps of four columns.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn tile<const T: usize, const STEPS: usize, const MINS: bool>(
+unsafe fn tile<const T: usize, const STEPS: usize, const STARTS: bool, const MINS: bool>(
     desc: &Desc,
     args: &Args,
     first: usize,
     start: usize,
     panel: &Panel,
+    corrections: &Corrections,
 ) {
     // SAFETY: the caller's promise; the ragged edge of `n` is masked.
     unsafe {
         let x: [_; T] = std::array::from_fn(|t| q8_row(args.x, start + t, desc.k));
         let x_codes: [*const i8; T] = std::array::from_fn(|t| x[t].codes.as_ptr());
         let x_scales: [*const f32; T] = std::array::from_fn(|t| x[t].scales.as_ptr());
+        let starts = corrections.starts.wrapping_add(start * panel.num_groups);
+        let x_sums = corrections.sums.wrapping_add(start * panel.num_groups);
         let mut sums = [[_mm512_setzero_ps(); 2]; T];
         for g in 0..panel.num_groups {
-            let mut dots: [[__m512i; 2]; T] =
-                std::array::from_fn(|t| [_mm512_set1_epi32(*panel.starts.add(t * panel.num_groups + g)); 2]);
+            let mut dots: [[__m512i; 2]; T] = std::array::from_fn(|t| {
+                let from = starts.wrapping_add(t * panel.num_groups + g);
+                [if STARTS { _mm512_set1_epi32(*from) } else { _mm512_setzero_si512() }; 2]
+            });
             for step in g * STEPS..(g + 1) * STEPS {
                 let at = panel.columns.add(step * 4 * PANEL_ROWS);
                 let weights = [_mm512_load_si512(at.cast()), _mm512_load_si512(at.add(64).cast())];
@@ -213,7 +257,7 @@ unsafe fn tile<const T: usize, const STEPS: usize, const MINS: bool>(
                 let mins = panel.mins.add(g * PANEL_ROWS);
                 let mins = [_mm512_load_ps(mins), _mm512_load_ps(mins.add(16))];
                 for t in 0..T {
-                    let x_sum = _mm512_set1_ps(*panel.sums.add(t * panel.num_groups + g));
+                    let x_sum = _mm512_set1_ps(*x_sums.add(t * panel.num_groups + g));
                     for h in 0..2 {
                         sums[t][h] = _mm512_fnmadd_ps(mins[h], x_sum, sums[t][h]);
                     }
