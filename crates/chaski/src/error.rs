@@ -30,6 +30,14 @@ pub enum Error {
         /// Rows of the embedding table.
         rows: usize,
     },
+    /// A KV cache of that size would hold nothing.
+    #[error("--kv-memory: {bytes} bytes hold no sequence; the least that makes sense here is {least}")]
+    KvMemory {
+        /// Bytes asked for.
+        bytes: u64,
+        /// Bytes for one block of each sequence.
+        least: u64,
+    },
     /// The file cannot be opened.
     #[error(transparent)]
     File(device::Error),

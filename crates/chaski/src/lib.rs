@@ -8,6 +8,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod capacity;
 mod error;
 mod llm;
 mod options;

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use device::{Hardware, Isa, Mapping};
 use engine::batch::{Batch, BlockCopy, SeqId};
-use engine::cache::CacheLimits;
+use engine::cache::KvCache;
 use engine::engine::{Engine, StepRunner};
 use engine::runner::{Runner, RunnerOptions};
+use engine::scheduler::Rules;
 use kernels::Rows;
 use model::{Graph, Hparams, StepInfo, Weights};
 use text::Tokenizer;
 
-use crate::{Error, Options};
+use crate::{Error, Options, capacity};
 
 /// An opened model.
 pub struct Llm {
@@ -70,25 +71,29 @@ impl Llm {
             return Err(Error::Vocabulary { path: path.display().to_string(), tokens, rows: graph.vocab_size });
         }
         let (k, v) = (options.plan.kv_type(options.kv_type_k), options.plan.kv_type(options.kv_type_v));
-        let step_rows = options.ubatch.min(options.batch).clamp(1, context.max(1) as usize);
-        let limits = CacheLimits::full(context, options.num_sequences as u32, step_rows as u32);
-        let cache = Runner::cache(&graph, k, v, limits)?;
+        let groups = Runner::groups(&graph, k, v);
+        let limits = capacity::limits(options, hparams.context_length, &groups)?;
+        let mut cache = KvCache::new(groups, limits)?;
+        if options.cache_prompts {
+            cache.share_prefixes()?;
+        }
         let runner_options = RunnerOptions {
             hardware: Hardware::probe().capped(options.isa.unwrap_or(Isa::Native)),
             policy: options.plan.policy(),
             num_threads: options.threads,
-            max_rows: step_rows,
+            max_rows: limits.step_tokens as usize,
             k,
             v,
         };
         let runner = Runner::new(&graph, &weights, &cache, &runner_options).map_err(named)?;
+        let rules = Rules { max_waiting: options.max_waiting, ..Rules::of(&limits) };
         let chat_template = metadata.opt_str("tokenizer.chat_template").ok().flatten().map(str::to_owned);
         Ok(Self {
-            engine: Engine::new(runner, cache),
+            engine: Engine::with_rules(runner, cache, rules),
             tokenizer: Arc::new(tokenizer),
             weights,
             chat_template,
-            context,
+            context: limits.context,
             copies: Vec::new(),
         })
     }
@@ -108,7 +113,7 @@ impl Llm {
         &self.weights.gguf().metadata
     }
 
-    /// Tokens of context.
+    /// Tokens of context that one sequence may have.
     pub fn context(&self) -> u32 {
         self.context
     }

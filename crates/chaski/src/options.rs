@@ -51,6 +51,14 @@ pub struct Options {
     pub kv_type_v: KvType,
     /// Sequences in the cache at once.
     pub num_sequences: usize,
+    /// Whether each sequence may have all of the context, as far as the others leave it, instead of its part.
+    pub kv_unified: bool,
+    /// Bytes of the KV cache; `None` for what the context needs. It is never exceeded.
+    pub kv_memory: Option<u64>,
+    /// Whether what one request has computed is kept for others that begin alike.
+    pub cache_prompts: bool,
+    /// Most requests that wait for a place; more are refused.
+    pub max_waiting: u32,
     /// `--rope-*` and `--yarn-*`.
     pub rope: model::rope::Overrides,
 }
@@ -67,6 +75,10 @@ impl Default for Options {
             kv_type_k: KvType::F16,
             kv_type_v: KvType::F16,
             num_sequences: 1,
+            kv_unified: false,
+            kv_memory: None,
+            cache_prompts: false,
+            max_waiting: u32::MAX,
             rope: model::rope::Overrides::default(),
         }
     }

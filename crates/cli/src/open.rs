@@ -36,8 +36,8 @@ pub fn llm_at(path: &Path, load: &Load, log: &mut Log) -> anyhow::Result<Llm> {
         ubatch: load.ubatch.min(load.batch),
         kv_type_k,
         kv_type_v,
-        num_sequences: 1,
         rope: load.rope,
+        ..Options::default()
     };
     let llm = Llm::open(path, &options)?;
     log.trace(format_args!(

@@ -10,7 +10,7 @@ use crate::handle::Submission;
 use crate::observer::{Observer, StepReport};
 use crate::request::{Detokenize, Report, Request, Scores};
 use crate::sampler::{Candidates, Sampled, Sampler, logprobs};
-use crate::scheduler::{Output, Scheduler, Ticket};
+use crate::scheduler::{Output, Rules, Scheduler, Ticket};
 use crate::sequence::{FinishReason, Sequence, Status};
 use crate::stream::{Event, EventSink, EventStream, Timings, TokenScore, Usage, event_stream};
 use std::ops::ControlFlow;
@@ -78,12 +78,18 @@ struct Reply {
 }
 
 impl<R: StepRunner> Engine<R> {
-    /// An engine whose steps have at most as many rows as the cache was planned for.
+    /// An engine that keeps to the limits of its cache.
     pub fn new(runner: R, cache: KvCache) -> Self {
+        let rules = Rules::of(cache.limits());
+        Engine::with_rules(runner, cache, rules)
+    }
+
+    /// An engine with rules of its own, within the limits of its cache.
+    pub fn with_rules(runner: R, cache: KvCache, rules: Rules) -> Self {
         let limits = *cache.limits();
         let desk = Desk {
             cache,
-            scheduler: Scheduler::new(limits.step_tokens, limits.context),
+            scheduler: Scheduler::new(rules),
             candidates: Candidates::new(runner.vocab_size()),
             replies: Vec::new(),
             started: Instant::now(),
@@ -100,6 +106,11 @@ impl<R: StepRunner> Engine<R> {
     /// The cache.
     pub fn cache(&self) -> &KvCache {
         &self.desk.cache
+    }
+
+    /// What the scheduler keeps to.
+    pub fn rules(&self) -> &Rules {
+        self.desk.scheduler.rules()
     }
 
     /// The runner.
@@ -171,6 +182,8 @@ impl<R: StepRunner> Engine<R> {
         let mut report = StepReport {
             num_rows: self.batch.num_rows() as u32,
             num_sequences: self.batch.spans.len() as u32,
+            num_prompt_rows: self.desk.scheduler.num_prompt_rows(&self.batch),
+            num_cached: self.desk.scheduler.num_cached(),
             num_preempted: self.desk.scheduler.num_preempted(),
             num_copies: self.batch.copies.len() as u32,
             schedule_us: scheduled - begin,
@@ -180,13 +193,14 @@ impl<R: StepRunner> Engine<R> {
             self.num_steps += 1;
             self.run(&mut report);
         }
-        self.desk.settle();
+        report.num_finished = self.desk.settle();
         report.step = self.num_steps;
         report.num_running = self.desk.scheduler.running().len() as u32;
         report.num_waiting = self.desk.scheduler.num_waiting() as u32;
+        (report.kv_used_bytes, report.kv_bytes) = (self.desk.cache.used_bytes(), self.desk.cache.bytes());
         report.sample_us = (self.desk.now_us() - scheduled).saturating_sub(report.run_us);
         if let Some(observer) = &mut self.observer
-            && report.num_rows > 0
+            && (report.num_rows > 0 || report.num_finished > 0)
         {
             observer.step(&report);
         }
@@ -320,14 +334,17 @@ impl Desk {
         }
     }
 
-    /// Tells the clients of those that have ended.
-    fn settle(&mut self) {
+    /// Tells the clients of those that have ended, and how many they are.
+    fn settle(&mut self) -> u32 {
         let now_us = self.now_us();
+        let mut num_finished = 0;
         while let Some((ticket, sequence)) = self.scheduler.pop_finished() {
             if let Some(reply) = self.replies[ticket.0 as usize].take() {
                 reply.end(&sequence, now_us);
             }
+            num_finished += 1;
         }
+        num_finished
     }
 
     fn now_us(&self) -> u64 {

@@ -57,12 +57,23 @@ pub enum Error {
     #[error("the prompt is empty: there is nothing to go on from")]
     EmptyPrompt,
     /// A prompt that leaves no room for an answer.
-    #[error("the prompt has {num_prompt} tokens, the context holds {context}: shorten it or enlarge the context (-c)")]
+    #[error(
+        "the prompt has {num_prompt} tokens, the context holds {context}: shorten it or enlarge the context \
+         (-c, and --kv-memory where that is given)"
+    )]
     PromptTooLong {
         /// Tokens of the prompt.
         num_prompt: usize,
         /// Tokens of the context.
         context: u32,
+    },
+    /// More requests than the queue holds.
+    #[error("{num_waiting} requests are waiting already, the queue holds {max_waiting}: try again later")]
+    QueueFull {
+        /// Sequences that wait.
+        num_waiting: usize,
+        /// Most that may wait.
+        max_waiting: u32,
     },
     /// A step that the runner gave up, by an error of its device or a panic.
     #[error("the step failed: {0}")]

@@ -7,8 +7,12 @@ pub struct StepReport {
     pub step: u64,
     /// Rows computed.
     pub num_rows: u32,
+    /// Those of them that are prompt tokens, or computed anew after a preemption; the others decode.
+    pub num_prompt_rows: u32,
     /// Tokens sampled.
     pub num_sampled: u32,
+    /// Prompt tokens that sequences let in by this step have found in the cache.
+    pub num_cached: u32,
     /// Sequences in the step.
     pub num_sequences: u32,
     /// Sequences in the cache after the step.
@@ -17,6 +21,13 @@ pub struct StepReport {
     pub num_waiting: u32,
     /// Sequences that lost their place for lack of blocks.
     pub num_preempted: u32,
+    /// Sequences that have ended.
+    pub num_finished: u32,
+    /// Bytes of cache blocks that sequences hold after the step. Prefixes that are merely kept for later do
+    /// not count.
+    pub kv_used_bytes: u64,
+    /// Bytes of all cache blocks.
+    pub kv_bytes: u64,
     /// Cache moves: copies of shared blocks and context shifts.
     pub num_copies: u32,
     /// Putting the batch together.

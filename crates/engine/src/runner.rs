@@ -90,6 +90,11 @@ impl Runner {
     /// # Errors
     /// [`Error::CacheLayout`] when the limits make no sense.
     pub fn cache(graph: &Graph, k: KvType, v: KvType, limits: CacheLimits) -> Result<KvCache, Error> {
+        KvCache::new(Runner::groups(graph, k, v), limits)
+    }
+
+    /// The groups of the model's cache.
+    pub fn groups(graph: &Graph, k: KvType, v: KvType) -> Vec<KvGroup> {
         let (dim_k, dim_v) = (graph.hparams.head_dim_k, graph.hparams.head_dim_v);
         let group = |group: &model::graph::KvGroup| KvGroup {
             layers: group.layers.clone(),
@@ -101,7 +106,7 @@ impl Runner {
             window: (group.window > 0).then_some(group.window),
             block_size: BLOCK_SIZE as u32,
         };
-        KvCache::new(graph.groups.iter().map(group).collect(), limits)
+        graph.groups.iter().map(group).collect()
     }
 
     /// The model's graph.

@@ -3,16 +3,21 @@
 //! Called by the engine, once per step: `schedule` fills the batch, the runner computes it, `commit`
 //! counts it, `append` adds the sampled tokens, and `pop_finished` hands out those that have ended.
 //!
-//! The rules. A step has a budget of rows. Every running sequence that decodes gets its row; what is left
-//! goes to running ones whose prompt is not through, in chunks, then to new ones, in the order of arrival.
-//! When blocks run out, the youngest running sequence gives up its place, goes back to the head of the
-//! queue and is computed anew later. So the oldest gets on in every step, and nobody starves.
+//! The rules. A step has a budget of rows. Every running sequence that decodes gets its row; part of what
+//! is left ([`Rules::prompt_rows`]) goes to running ones whose prompt is not through, in chunks, then to
+//! new ones, in the order of arrival. When blocks run out, the youngest running sequence gives up its
+//! place, goes back to the head of the queue and is computed anew later, from its prefix if that is still
+//! in the cache. So the oldest gets on in every step, and nobody starves.
 
 use crate::batch::{Batch, Outputs};
-use crate::cache::KvCache;
+use crate::cache::{CacheLimits, KvCache};
 use crate::error::Error;
 use crate::sequence::{FinishReason, Sequence, Status};
 use std::collections::VecDeque;
+
+/// Fewest prompt rows of a step that are worth reading all weights for: at 64 rows a prompt goes at about
+/// nine tenths of its best speed, at 16 at half.
+const MIN_PROMPT_ROWS: u32 = 64;
 
 /// Names a sequence in the scheduler until it is popped as finished.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -33,10 +38,39 @@ pub struct Output {
     pub samples: bool,
 }
 
+/// What a scheduler keeps to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// Most rows of a step.
+    pub max_rows: u32,
+    /// Most tokens of a sequence.
+    pub context: u32,
+    /// Most sequences at once.
+    pub num_sequences: u32,
+    /// Most sequences that wait beside those; more are refused.
+    pub max_waiting: u32,
+}
+
+impl Rules {
+    /// What the limits of a cache make necessary, and a queue without end.
+    pub fn of(limits: &CacheLimits) -> Rules {
+        let CacheLimits { context, num_sequences, step_tokens, .. } = *limits;
+        Rules { max_rows: step_tokens.max(1), context, num_sequences, max_waiting: u32::MAX }
+    }
+
+    /// Most prompt rows of a step in which so many sequences decode. All of them wait for these rows: the
+    /// more there are, the fewer rows, so that what the streams lose together stays about one full step.
+    pub fn prompt_rows(&self, num_decoding: u32) -> u32 {
+        let share = self.max_rows / num_decoding.saturating_add(1);
+        share.max(MIN_PROMPT_ROWS.min(self.max_rows))
+    }
+}
+
 /// The sequences and their order.
 pub struct Scheduler {
-    max_rows: u32,
-    context: u32,
+    rules: Rules,
+    /// Prompt rows that the step being put together may still take.
+    prompt_rows: u32,
     /// By ticket; those in `vacant` are empty.
     sequences: Vec<Sequence>,
     vacant: Vec<Ticket>,
@@ -51,14 +85,16 @@ pub struct Scheduler {
     /// They cover `batch.output_rows`, in its order.
     outputs: Vec<Output>,
     num_preempted: u32,
+    /// Tokens that the sequences let in by the last `schedule` have found in the cache.
+    num_cached: u32,
 }
 
 impl Scheduler {
-    /// A scheduler of steps of at most `max_rows` rows, for a cache of `context` tokens per sequence.
-    pub fn new(max_rows: u32, context: u32) -> Self {
+    /// A scheduler without sequences.
+    pub fn new(rules: Rules) -> Self {
         Scheduler {
-            max_rows: max_rows.max(1),
-            context,
+            rules,
+            prompt_rows: 0,
             sequences: Vec::new(),
             vacant: Vec::new(),
             waiting: VecDeque::new(),
@@ -67,17 +103,27 @@ impl Scheduler {
             in_step: Vec::new(),
             outputs: Vec::new(),
             num_preempted: 0,
+            num_cached: 0,
         }
+    }
+
+    /// What it keeps to.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// Takes a sequence in, behind all others.
     pub fn add(&mut self, mut sequence: Sequence) -> Result<Ticket, Error> {
-        let (num_prompt, context) = (sequence.tokens.len(), self.context);
+        let Rules { context, num_sequences, max_waiting, .. } = self.rules;
+        let num_prompt = sequence.tokens.len();
         if num_prompt == 0 {
             return Err(Error::EmptyPrompt);
         }
         if num_prompt >= context as usize {
             return Err(Error::PromptTooLong { num_prompt, context });
+        }
+        if self.waiting.len() + self.running.len() >= num_sequences.saturating_add(max_waiting) as usize {
+            return Err(Error::QueueFull { num_waiting: self.waiting.len(), max_waiting });
         }
         sequence.set_context(context);
         let ticket = self.vacant.pop().unwrap_or(Ticket(self.sequences.len() as u32));
@@ -133,6 +179,19 @@ impl Scheduler {
         self.num_preempted
     }
 
+    /// Tokens that the sequences let in by the last `schedule` have found in the cache. Those that come
+    /// back after a preemption do not count.
+    pub fn num_cached(&self) -> u32 {
+        self.num_cached
+    }
+
+    /// Rows of the step that belong to sequences that did not decode: prompts, and what is computed anew.
+    pub fn num_prompt_rows(&self, batch: &Batch) -> u32 {
+        let spans = batch.spans.iter().zip(&self.in_step);
+        let prompts = spans.filter(|(span, ticket)| span.num_rows > 1 || self.sequence(**ticket).num_generated() == 0);
+        prompts.map(|(span, _)| span.num_rows).sum()
+    }
+
     /// Fills `batch` with the next step. It stays empty only when nothing is left to compute, or when all
     /// that was left has just failed or given up its place.
     pub fn schedule(&mut self, cache: &mut KvCache, batch: &mut Batch) {
@@ -140,12 +199,15 @@ impl Scheduler {
         self.in_step.clear();
         self.outputs.clear();
         self.num_preempted = 0;
+        self.num_cached = 0;
         for index in 0..self.running.len() {
             let sequence = self.get(self.running[index]);
             if sequence.is_full() {
                 shift(sequence, cache, batch);
             }
         }
+        let decoding = self.running.iter().filter(|&&ticket| self.sequence(ticket).num_pending() == 1);
+        self.prompt_rows = self.rules.prompt_rows(decoding.count() as u32);
         self.place_running(cache, batch);
         self.admit(cache, batch);
     }
@@ -194,7 +256,10 @@ impl Scheduler {
             loop {
                 let younger = self.running[index + 1..].iter();
                 let kept = younger.filter(|&&other| self.sequence(other).num_pending() == 1).count() as u32;
-                let max_rows = self.budget(batch).saturating_sub(kept);
+                let mut max_rows = self.budget(batch).saturating_sub(kept);
+                if self.sequence(ticket).num_pending() > 1 {
+                    max_rows = max_rows.min(self.prompt_rows);
+                }
                 if self.place(ticket, max_rows, cache, batch) || self.preempt(cache) == Some(ticket) {
                     break;
                 }
@@ -205,11 +270,13 @@ impl Scheduler {
 
     /// Lets sequences in from the queue, strictly in its order, while there is room for all their tokens.
     fn admit(&mut self, cache: &mut KvCache, batch: &mut Batch) {
-        while self.num_preempted == 0 && self.budget(batch) > 0 && self.running.len() < self.max_rows as usize {
-            let Some(&ticket) = self.waiting.front() else { return };
-            if self.enter(ticket, cache) && self.place(ticket, self.budget(batch), cache, batch) {
+        while self.num_preempted == 0 && self.running.len() < self.rules.max_rows as usize {
+            let max_rows = self.budget(batch).min(self.prompt_rows);
+            let Some(&ticket) = self.waiting.front().filter(|_| max_rows > 0) else { return };
+            if self.enter(ticket, cache) && self.place(ticket, max_rows, cache, batch) {
                 self.waiting.pop_front();
                 self.running.push(ticket);
+                self.note_cached(ticket);
                 continue;
             }
             leave(self.get(ticket), cache);
@@ -234,8 +301,17 @@ impl Scheduler {
         let known = if sequence.adopts_prefix() { known } else { &[] };
         let Ok(num_cached) = cache.create(slot).and_then(|()| cache.adopt_prefix(slot, known)) else { return false };
         sequence.num_computed = num_cached;
-        sequence.num_cached.get_or_insert(num_cached);
-        cache.has_room(slot, sequence.num_pending())
+        // A block more for each that runs, or the newcomer would soon be turned out again.
+        cache.has_room(slot, self.sequence(ticket).num_pending(), self.running.len() as u32)
+    }
+
+    /// Counts what a sequence has found in the cache when it was first let in.
+    fn note_cached(&mut self, ticket: Ticket) {
+        let sequence = &mut self.sequences[ticket.0 as usize];
+        if sequence.num_cached.is_none() {
+            sequence.num_cached = Some(sequence.num_computed);
+            self.num_cached += sequence.num_computed;
+        }
     }
 
     /// Puts as much of a sequence into the step as `max_rows` allows. `false`: no blocks for it.
@@ -250,6 +326,9 @@ impl Scheduler {
             return false;
         }
         let first = sequence.num_computed;
+        if sequence.num_pending() > 1 || sequence.num_generated() == 0 {
+            self.prompt_rows = self.prompt_rows.saturating_sub(num_rows);
+        }
         let samples = num_rows == sequence.num_pending();
         let rows = &sequence.tokens[first as usize..(first + num_rows) as usize];
         let outputs = match (sequence.scores_rows(), samples) {
@@ -280,7 +359,7 @@ impl Scheduler {
     }
 
     fn budget(&self, batch: &Batch) -> u32 {
-        self.max_rows - batch.num_rows() as u32
+        self.rules.max_rows - batch.num_rows() as u32
     }
 
     fn get(&mut self, ticket: Ticket) -> &mut Sequence {

@@ -5,7 +5,7 @@ use engine::Error;
 use engine::batch::{Batch, SeqId};
 use engine::cache::{CacheLimits, KvCache, KvGroup};
 use engine::request::WhenFull;
-use engine::scheduler::{Scheduler, Ticket};
+use engine::scheduler::{Rules, Scheduler, Ticket};
 use engine::sequence::{FinishReason, Sequence, Status};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -139,7 +139,7 @@ fn run(load: &Load) {
     if load.prefixes {
         cache.share_prefixes().unwrap();
     }
-    let mut scheduler = Scheduler::new(load.max_rows, CONTEXT);
+    let mut scheduler = Scheduler::new(Rules::of(&limits));
     let mut batch = Batch::default();
     let mut live: Vec<Live> = Vec::new();
     let mut ended = 0;
@@ -227,11 +227,13 @@ proptest! {
 
 #[test]
 fn a_prompt_that_cannot_be_served_is_refused() {
-    let mut scheduler = Scheduler::new(8, CONTEXT);
+    let rules = Rules { max_waiting: 1, ..Rules::of(&CacheLimits::full(CONTEXT, 2, 8)) };
+    let mut scheduler = Scheduler::new(rules);
     let sequence = |num_prompt: u32| Sequence::new(vec![1; num_prompt as usize], Arc::from([]), None, WhenFull::Stop);
     assert_eq!(scheduler.add(sequence(0)), Err(Error::EmptyPrompt));
     assert_eq!(scheduler.add(sequence(CONTEXT)), Err(Error::PromptTooLong { num_prompt: 40, context: 40 }));
-    assert!(scheduler.add(sequence(CONTEXT - 1)).is_ok());
+    (0..3).for_each(|_| assert!(scheduler.add(sequence(CONTEXT - 1)).is_ok()));
+    assert_eq!(scheduler.add(sequence(1)), Err(Error::QueueFull { num_waiting: 3, max_waiting: 1 }));
 }
 
 #[test]
@@ -240,7 +242,7 @@ fn a_cache_that_others_have_filled_ends_a_sequence_instead_of_waiting_for_ever()
     let mut cache = KvCache::new(vec![group(None)], limits).unwrap();
     cache.create(SeqId(1)).unwrap();
     cache.reserve(SeqId(1), CONTEXT, &mut Vec::new()).unwrap();
-    let mut scheduler = Scheduler::new(8, CONTEXT);
+    let mut scheduler = Scheduler::new(Rules::of(&limits));
     let ticket = scheduler.add(Sequence::new(vec![1; 9], Arc::from([]), None, WhenFull::Stop)).unwrap();
     scheduler.schedule(&mut cache, &mut Batch::default());
     let (popped, sequence) = scheduler.pop_finished().unwrap();
@@ -252,7 +254,7 @@ fn a_cache_that_others_have_filled_ends_a_sequence_instead_of_waiting_for_ever()
 #[test]
 fn chunks_of_a_prompt_share_the_step_with_decoding() {
     let mut cache = KvCache::new(vec![group(None)], CacheLimits::full(CONTEXT, 2, 8)).unwrap();
-    let mut scheduler = Scheduler::new(8, CONTEXT);
+    let mut scheduler = Scheduler::new(Rules::of(cache.limits()));
     let mut batch = Batch::default();
     let sequence = |num_prompt| Sequence::new(vec![1; num_prompt], Arc::from([]), None, WhenFull::Stop);
     let first = scheduler.add(sequence(3)).unwrap();
@@ -266,4 +268,34 @@ fn chunks_of_a_prompt_share_the_step_with_decoding() {
     }
     assert_eq!(seen, [vec![3, 5], vec![1, 7], vec![1, 5], vec![1, 1]]);
     assert_eq!((scheduler.sequence(first).num_generated(), scheduler.sequence(second).num_generated()), (4, 2));
+}
+
+/// The more streams wait for a step, the less of a prompt it computes, but never so little that it crawls.
+#[test]
+fn a_long_prompt_leaves_the_streams_their_pace() {
+    let limits = CacheLimits::full(4096, 10, 512);
+    let rules = Rules::of(&limits);
+    let rows: Vec<u32> = [0, 1, 3, 7, 8, 100].map(|num_decoding| rules.prompt_rows(num_decoding)).to_vec();
+    assert_eq!(rows, [512, 256, 128, 64, 64, 64]);
+    assert_eq!(Rules { max_rows: 16, ..rules }.prompt_rows(3), 16);
+
+    let mut cache = KvCache::new(vec![group(None)], limits).unwrap();
+    let (mut scheduler, mut batch) = (Scheduler::new(rules), Batch::default());
+    let sequence = |num_prompt| Sequence::new(vec![1; num_prompt], Arc::from([]), None, WhenFull::Stop);
+    let mut step = |scheduler: &mut Scheduler| {
+        scheduler.schedule(&mut cache, &mut batch);
+        scheduler.commit(&mut cache, &batch).unwrap();
+        sampling(scheduler).into_iter().for_each(|ticket| assert_eq!(scheduler.append(ticket, 5), None));
+        let rows: Vec<u32> = batch.spans.iter().map(|span| span.num_rows).collect();
+        assert_eq!(scheduler.num_prompt_rows(&batch), rows.iter().filter(|&&rows| rows > 1).sum::<u32>());
+        rows
+    };
+    (0..8).for_each(|_| assert!(scheduler.add(sequence(10)).is_ok()));
+    assert_eq!(step(&mut scheduler), [10; 8]);
+    scheduler.add(sequence(3000)).unwrap();
+    scheduler.add(sequence(30)).unwrap();
+    for _ in 0..3000 / 64 {
+        assert_eq!(step(&mut scheduler), [[1; 8].as_slice(), &[64]].concat(), "strictly in order of arrival");
+    }
+    assert_eq!(step(&mut scheduler), [[1; 8].as_slice(), &[56, 8]].concat());
 }

@@ -3,7 +3,7 @@
 use engine::batch::Batch;
 use engine::cache::{CacheLimits, KvCache, KvGroup};
 use engine::request::WhenFull;
-use engine::scheduler::Scheduler;
+use engine::scheduler::{Rules, Scheduler};
 use engine::sequence::{FinishReason, Sequence};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -59,7 +59,7 @@ fn run(num_sequences: u32, context: u32, total_tokens: u64, prefixes: bool, when
     if prefixes {
         cache.share_prefixes().unwrap();
     }
-    let mut scheduler = Scheduler::new(512, context);
+    let mut scheduler = Scheduler::new(Rules::of(&limits));
     let mut batch = Batch::with_capacity(512, num_sequences as usize);
     // A shift reports about two copies for each block of each group.
     batch.copies.reserve((4 * context / 16 * num_sequences) as usize);

@@ -32,7 +32,7 @@ pub struct CacheLimits {
     /// Most sequences at once.
     pub num_sequences: u32,
     /// Most tokens of all sequences together, at least `context`. Below `context × num_sequences` the
-    /// scheduler preempts when it must.
+    /// scheduler preempts when it must; what is above keeps prefixes for later.
     pub total_tokens: u64,
     /// Most tokens that one step adds to a sequence: windowed groups hold these beside the window.
     pub step_tokens: u32,
@@ -43,6 +43,31 @@ impl CacheLimits {
     pub fn full(context: u32, num_sequences: u32, step_tokens: u32) -> Self {
         let total_tokens = u64::from(context) * u64::from(num_sequences);
         CacheLimits { context, num_sequences, total_tokens, step_tokens }
+    }
+
+    /// The same with as many tokens in all as `bytes` of storage hold; the context shrinks where one is more
+    /// than that. `None` if there is no room for even one block of tokens.
+    pub fn within(self, groups: &[KvGroup], bytes: u64) -> Option<CacheLimits> {
+        let limits = |total_tokens: u64| CacheLimits {
+            context: total_tokens.min(self.context.into()) as u32,
+            total_tokens,
+            ..self
+        };
+        let fits = |total_tokens| {
+            let needed = groups.iter().map(|group| group.num_bytes(&limits(total_tokens)));
+            needed.fold(0, u64::saturating_add) <= bytes
+        };
+        let block_size = groups.iter().map(|group| u64::from(group.block_size)).max().unwrap_or(1);
+        // Block tables count physical blocks in 32 bits, so more tokens than that are never of use.
+        let (mut fitting, mut too_many) = (block_size, u64::from(u32::MAX));
+        if !fits(fitting) {
+            return None;
+        }
+        while too_many - fitting > 1 {
+            let middle = fitting.midpoint(too_many);
+            *(if fits(middle) { &mut fitting } else { &mut too_many }) = middle;
+        }
+        Some(limits(fitting))
     }
 }
 
@@ -90,9 +115,10 @@ impl KvGroup {
     pub fn num_runs(&self, limits: &CacheLimits) -> u64 {
         let per_sequence = u64::from(self.runs_per_sequence(limits));
         let sequences = u64::from(limits.num_sequences);
+        let by_tokens = limits.total_tokens.div_ceil(u64::from(self.block_size));
         // Each sequence may leave its last block partly empty.
-        let by_tokens = limits.total_tokens.div_ceil(u64::from(self.block_size)) + sequences - 1;
-        (per_sequence * sequences).min(by_tokens).max(per_sequence)
+        let in_use = (per_sequence * sequences).min(by_tokens + sequences - 1).max(per_sequence);
+        if self.window.is_some() { in_use } else { in_use.max(by_tokens) }
     }
 
     /// Bytes of the pool's storage.
@@ -128,6 +154,22 @@ mod tests {
         assert_eq!(group(Some(1 << 20)).num_runs(&limits), 512);
         let tight = CacheLimits { total_tokens: 4096, ..limits };
         assert_eq!(group(None).num_runs(&tight), 257);
+    }
+
+    #[test]
+    fn bytes_become_tokens() {
+        let wanted = CacheLimits::full(4096, 4, 64);
+        let groups = [group(None)];
+        let bytes = 256 * groups[0].run_bytes();
+        let limits = wanted.within(&groups, bytes).unwrap();
+        // 256 runs, three of which may be partly empty.
+        assert_eq!((limits.context, limits.total_tokens), (4048, 4048));
+        assert_eq!(groups[0].num_bytes(&limits), bytes);
+        let more = wanted.within(&groups, 10 * bytes).unwrap();
+        assert_eq!((more.context, more.total_tokens), (4096, 2560 * 16));
+        let ample = wanted.within(&[group(None), group(Some(32))], u64::MAX / 2).unwrap();
+        assert_eq!(ample.context, 4096);
+        assert_eq!(wanted.within(&groups, groups[0].run_bytes()), None, "a block for each of four sequences");
     }
 
     #[test]

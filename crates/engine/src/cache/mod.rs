@@ -98,6 +98,14 @@ impl KvCache {
         self.groups().map(|group| group.num_bytes(&self.limits)).fold(0, u64::saturating_add)
     }
 
+    /// Bytes of the blocks that sequences hold.
+    pub fn used_bytes(&self) -> u64 {
+        let used = |(index, Group { spec, pool }): (usize, &Group)| {
+            u64::from(pool.num_runs() - self.free_runs(index)) * spec.run_bytes()
+        };
+        self.groups.iter().enumerate().map(used).sum()
+    }
+
     /// The groups, in the order of their indices.
     pub fn groups(&self) -> impl ExactSizeIterator<Item = &KvGroup> {
         self.groups.iter().map(|group| &group.spec)
@@ -151,9 +159,10 @@ impl KvCache {
         Ok(self.cached(seq)?.len)
     }
 
-    /// Whether `num_new` tokens could be added now, in steps of at most `step_tokens`. A window gives back
-    /// blocks as it moves on, so it never needs more than a sequence may hold at a time.
-    pub fn has_room(&self, seq: SeqId, num_new: u32) -> bool {
+    /// Whether `num_new` tokens could be added now, in steps of at most `step_tokens`, and `spare` runs of
+    /// each group would still be free. A window gives back blocks as it moves on, so it never needs more
+    /// than a sequence may hold at a time.
+    pub fn has_room(&self, seq: SeqId, num_new: u32, spare: u32) -> bool {
         let Ok(&Cached { len, .. }) = self.cached(seq) else { return false };
         let wanted = len.saturating_add(num_new);
         wanted <= self.limits.context
@@ -162,7 +171,7 @@ impl KvCache {
                 let table = &self.sequences[seq.0 as usize].tables[index];
                 let held = table.entries.len() as u32 - table.start / group.spec.block_size;
                 let most = group.spec.runs_per_sequence(&self.limits).saturating_sub(held);
-                let needed = new.min(most) + u32::from(shared);
+                let needed = new.min(most) + u32::from(shared) + spare;
                 needed <= group.pool.num_free() || needed <= self.free_runs(index)
             })
     }
