@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod ci;
 mod coverage;
 mod docs;
@@ -22,6 +23,7 @@ cargo xtask TASK
   tidy [--rules]         check the house rules; --rules lists them
   docs [--check]         write docs/generated from the program; --check fails when they are stale
   coverage               run the test suite once, instrumented, and print the share of lines it reached
+  bench peers [--help]   measure Chaski and llama.cpp in turn; write docs/generated/peers.{json,md,svg}
   fixtures [--check]     write the tiny models of fixtures/; --check fails when they would differ
   fixtures --oracle DIR  as above, then take their logits from a built llama.cpp source tree";
 
@@ -44,6 +46,7 @@ fn run(args: &[&str], root: &Path) -> Result<()> {
         ["tidy", "--rules"] => tidy::list(),
         ["docs"] => docs::run(root, docs::Mode::Write),
         ["docs", "--check"] => docs::run(root, docs::Mode::Check),
+        ["bench", name, args @ ..] => bench::run(root, name, args),
         ["coverage"] => coverage::run(root),
         ["fixtures"] => fixtures::run(root, fixtures::Mode::Write),
         ["fixtures", "--check"] => fixtures::run(root, fixtures::Mode::Check),

@@ -21,7 +21,12 @@ pub fn capture(command: &mut Command) -> Result<String> {
     if !output.status.success() {
         bail!("`{shown}` failed with {}", output.status);
     }
-    String::from_utf8(output.stdout).with_context(|| format!("`{shown}` printed no UTF-8"))
+    utf8(output.stdout).with_context(|| format!("`{shown}`"))
+}
+
+/// What a program printed, as text.
+pub fn utf8(output: Vec<u8>) -> Result<String> {
+    String::from_utf8(output).context("it printed no UTF-8")
 }
 
 /// Whether a command can be started and succeeds, its output thrown away.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
 
-/// Folders that hold nothing of the project's own, or are not text.
+/// What holds nothing of the project's own, or is no text. `.git` is a file where a checkout has several working trees.
 const SKIPPED: &[&str] = &["target", ".git", ".gl"];
 
 /// The largest file taken for text; fixtures and wordlists above it are data.
@@ -134,10 +134,11 @@ fn read_folder(root: &Path, folder: &Path, files: &mut Vec<Source>) -> Result<()
         let entry = entry?;
         let (path, name) = (entry.path(), entry.file_name());
         let kind = entry.file_type()?;
+        if SKIPPED.iter().any(|skipped| name == *skipped) {
+            continue;
+        }
         if kind.is_dir() {
-            if !SKIPPED.iter().any(|skipped| name == *skipped) {
-                read_folder(root, &path, files)?;
-            }
+            read_folder(root, &path, files)?;
         } else if kind.is_file() && entry.metadata()?.len() <= MAX_TEXT_BYTES {
             let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
             if let Ok(text) = String::from_utf8(bytes)
