@@ -13,6 +13,7 @@ mod error;
 mod llm;
 mod options;
 
+pub use engine::observer::OpCount;
 pub use error::Error;
 pub use llm::{ExplainRow, Llm, model_files};
 pub use options::{Options, PlanKind};

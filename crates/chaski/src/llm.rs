@@ -7,6 +7,7 @@ use device::{Hardware, Isa, Mapping};
 use engine::batch::{Batch, BlockCopy, SeqId};
 use engine::cache::KvCache;
 use engine::engine::{Engine, StepRunner};
+use engine::observer::OpCount;
 use engine::runner::{Runner, RunnerOptions};
 use engine::scheduler::Rules;
 use kernels::Rows;
@@ -130,11 +131,25 @@ impl Llm {
 
     /// Every step of the plans with the reason for its kernel, one regime after the other.
     pub fn explain(&self) -> Vec<ExplainRow> {
-        let regimes = [("decode", Rows::One), ("few", Rows::Few), ("prefill", Rows::Many)];
-        let rows = regimes.iter().flat_map(|&(regime, rows)| {
-            self.engine.runner().plan(rows).iter().map(move |step| explain_row(regime, step))
-        });
+        let rows = Rows::ALL
+            .iter()
+            .flat_map(|&rows| self.engine.runner().plan(rows).iter().map(move |step| explain_row(rows.name(), step)));
         rows.collect()
+    }
+
+    /// What each kernel has done since the model was opened, or since [`Llm::clear_op_counts`].
+    pub fn op_counts(&self) -> Vec<OpCount> {
+        self.engine.runner().op_counts()
+    }
+
+    /// Starts counting anew.
+    pub fn clear_op_counts(&mut self) {
+        self.engine.runner_mut().clear_op_counts();
+    }
+
+    /// Stops or goes on counting, for steps that belong to no measurement.
+    pub fn pause_op_counts(&mut self, paused: bool) {
+        self.engine.runner_mut().pause_op_counts(paused);
     }
 
     /// Computes one batch without any scheduling: its sequences are created where they are new, their

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use chaski::{Llm, Options, PlanKind};
 use device::{Hardware, Isa, Mapping, Pool};
 use engine::batch::{Batch, Outputs, SeqId};
-use kernels::{Executor, KvType, Policy, Program, Rows, SequenceView, StepInputs};
+use kernels::{Executor, KvType, Policy, Program, Record, Rows, SequenceView, StepInputs};
 use model::rope::Overrides;
 use model::{Graph, Hparams, Interpreter, Plan, PlanOptions, Weights};
 
@@ -138,8 +138,11 @@ fn every_op_of_a_plan_agrees_with_the_interpreter() {
                 block_size: 16,
             };
             let Plan { program, info, .. } = Plan::build(&graph, &weights, &options).unwrap();
-            let Program { steps, arena_bytes, max_rows, max_outputs, vocab_size } = program;
-            let single = |step| Program { steps: vec![step], arena_bytes, max_rows, max_outputs, vocab_size };
+            let Program { steps, arena_bytes, max_rows, max_outputs, vocab_size, .. } = program;
+            let single = |step| {
+                let record = Record::default();
+                Program { steps: vec![step], arena_bytes, max_rows, max_outputs, vocab_size, record }
+            };
             let programs: Vec<Program> = steps.into_iter().map(single).collect();
             let mut executor = Executor::new(Pool::new(2).unwrap(), arena_bytes).unwrap();
             let runs: Vec<u32> = graph.groups.iter().map(|g| (g.layers.len() * g.num_kv_heads) as u32).collect();

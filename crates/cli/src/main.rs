@@ -2,6 +2,7 @@
 //! Exit codes: 0 done, 1 failed, 2 called wrongly, 141 when the reader of standard output went away.
 
 mod bench;
+mod ceilings;
 mod command;
 mod devices;
 mod explain;
@@ -12,6 +13,7 @@ mod log;
 mod memory;
 mod model_file;
 mod models;
+mod op_table;
 mod open;
 mod perplexity;
 mod prompt_text;

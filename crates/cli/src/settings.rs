@@ -18,6 +18,8 @@ pub struct Settings {
     pub bench: Bench,
     pub perplexity: Perplexity,
     pub tokenize: Tokenize,
+    /// `devices` measures what the machine can do at most.
+    pub measure: bool,
 }
 
 /// Which model, and from where.
@@ -164,6 +166,8 @@ pub struct Bench {
     pub warmup: bool,
     pub progress: bool,
     pub delay_s: u64,
+    /// Tell where the time of each test went.
+    pub ops: bool,
 }
 
 /// What `perplexity` does.
@@ -255,6 +259,7 @@ impl Default for Bench {
             warmup: true,
             progress: false,
             delay_s: 0,
+            ops: false,
         }
     }
 }

@@ -31,6 +31,11 @@ impl<'a> Stepper<'a> {
         Ok(stepper)
     }
 
+    /// The model.
+    pub fn llm(&mut self) -> &mut Llm {
+        self.llm
+    }
+
     /// Keeps the first `len` tokens.
     pub fn rewind(&mut self, len: usize) -> anyhow::Result<()> {
         self.llm.truncate(SEQ, u32::try_from(len)?)?;

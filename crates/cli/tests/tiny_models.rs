@@ -213,3 +213,52 @@ fn a_reader_that_goes_away_ends_the_program_quietly() {
     let outcome = support::outcome(child.wait_with_output().unwrap());
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(141), ""), "{outcome:?}");
 }
+
+#[test]
+fn bench_says_where_the_time_went() {
+    let model = fixture("llama.gguf");
+    let words = ["bench", "-m", &model, "--ops", "-p", "16", "-n", "4", "-d", "8", "-r", "2"];
+    let list: Value = serde_json::from_str(&stdout_of(&[&words[..], &["-o", "json"]].concat())).unwrap();
+    let ops = |test: usize| list[test]["ops"].as_array().unwrap().clone();
+    let matmul = |test: usize| ops(test).into_iter().find(|row| row["op"] == "matmul").unwrap();
+    // Two samples of 16 rows in one step each; two of four steps of one row. What fills the context does not count.
+    assert_eq!((&matmul(0)["regime"], &matmul(0)["steps"]), (&"prefill".into(), &2.into()));
+    assert_eq!((&matmul(1)["regime"], &matmul(1)["steps"]), (&"decode".into(), &8.into()));
+    assert!(ops(0).iter().all(|row| row["regime"] == "prefill" && row["time_us"].as_f64() > Some(0.0)));
+    let per_row = |row: &Value| row["ops"].as_f64().unwrap() / row["tokens"].as_f64().unwrap();
+    assert!(per_row(&matmul(0)) > 0.0);
+    let text = stdout_of(&words);
+    assert!(text.contains("pp16 @ d8\nregime") && text.contains("% ceiling"), "{text}");
+    let complaint = support::complaint_of(&[&words[..], &["-o", "csv"]].concat(), 1);
+    assert!(complaint.contains("--ops"), "{complaint}");
+}
+
+#[test]
+fn verbose_runs_end_with_the_same_table() {
+    let model = fixture("llama.gguf");
+    let words = [&["run", "-m", &model, "-no-cnv", "-p", "the rain"], &GREEDY[..]].concat();
+    let verbose = chaski(&[&words[..], &["-v"]].concat());
+    assert!(verbose.stderr.contains("us/step") && verbose.stderr.contains("decode"), "{verbose:?}");
+    assert!(!chaski(&words).stderr.contains("us/step"));
+}
+
+#[test]
+fn ceilings_are_measured_once_and_kept() {
+    let cache = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("ceilings");
+    let _ = std::fs::remove_dir_all(&cache);
+    let run = |words: &[&str]| {
+        let output = program().args(words).env("CHASKI_CACHE", &cache).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let bench = ["bench", "-m", &fixture("llama.gguf"), "--ops", "-p", "8", "-n", "0", "-r", "1"];
+    assert!(run(&["devices"]).contains("chaski devices --measure"));
+    assert!(run(&bench).contains("run `chaski devices --measure`"));
+    assert!(run(&["devices", "--measure"]).contains("GB/s reading memory"));
+    let report: Value = serde_json::from_str(&run(&["devices", "-o", "json"])).unwrap();
+    for figure in ["read_gbps", "int8_gops", "f32_gflops"] {
+        assert!(report[0]["ceilings"][figure].as_f64() > Some(0.0), "{report}");
+    }
+    assert!(!run(&bench).contains("devices --measure"));
+    assert_eq!(std::fs::read_dir(&cache).unwrap().count(), 1, "no partial file is left");
+}

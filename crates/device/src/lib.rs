@@ -4,12 +4,13 @@
 //! the floors above can stay free of I/O and of CPU-feature tests.
 
 pub mod buffer;
+pub mod clock;
 pub mod cpu;
 pub mod hardware;
 pub mod mapping;
 
 pub use buffer::Buffer;
-pub use cpu::{Pool, PoolError, Shard};
+pub use cpu::{Ceilings, Pool, PoolError, Shard};
 pub use hardware::{Feature, Hardware, Isa};
 pub use mapping::Mapping;
 
@@ -41,4 +42,7 @@ pub enum Error {
         /// The operating system's answer.
         source: std::io::Error,
     },
+    /// A worker failed.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
 }

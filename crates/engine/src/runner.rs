@@ -14,6 +14,7 @@ use crate::batch::{Batch, BlockCopy};
 use crate::cache::{CacheLimits, KvCache, KvGroup};
 use crate::engine::{Logits, StepRunner};
 use crate::error::Error;
+use crate::observer::{OpCount, Tally, count};
 
 /// Positions per block of the cache on the CPU.
 const BLOCK_SIZE: usize = 16;
@@ -41,6 +42,9 @@ pub struct Runner {
     executor: Executor,
     /// By regime, in the order of [`Rows::ALL`].
     plans: Vec<Plan>,
+    /// By regime: what the plans were asked for.
+    tallies: Vec<Tally>,
+    counting: bool,
     tables: Vec<u32>,
     views: Vec<Vec<SequenceView>>,
 }
@@ -82,7 +86,8 @@ impl Runner {
             executor.add_group(layout, group.layers.len(), cache.num_blocks(index) as usize)?;
         }
         let views = vec![Vec::new(); graph.groups.len()];
-        Ok(Self { graph: Arc::clone(graph), executor, plans, tables: Vec::new(), views })
+        let tallies = vec![Tally::new(graph); plans.len()];
+        Ok(Self { graph: Arc::clone(graph), executor, plans, tallies, counting: true, tables: Vec::new(), views })
     }
 
     /// An empty cache for the model.
@@ -117,6 +122,24 @@ impl Runner {
     /// The steps of the plan for `rows`.
     pub fn plan(&self, rows: Rows) -> &[StepInfo] {
         &self.plans[rows as usize].info
+    }
+
+    /// What each kernel has done so far, regime by regime.
+    pub fn op_counts(&self) -> Vec<OpCount> {
+        let plans = Rows::ALL.iter().zip(&self.plans).zip(&self.tallies);
+        plans.flat_map(|((&rows, plan), tally)| count(rows, plan, tally)).collect()
+    }
+
+    /// Starts counting anew.
+    pub fn clear_op_counts(&mut self) {
+        self.tallies.iter_mut().for_each(Tally::clear);
+        self.plans.iter().for_each(|plan| plan.program.record.clear());
+    }
+
+    /// Stops or goes on counting: for steps that belong to no measurement, and to measure what counting costs.
+    pub fn pause_op_counts(&mut self, paused: bool) {
+        self.counting = !paused;
+        self.plans.iter().for_each(|plan| plan.program.record.pause(paused));
     }
 
     /// Worker threads in use.
@@ -187,7 +210,8 @@ impl StepRunner for Runner {
             return Ok(Logits { values: &[], vocab_size });
         }
         self.bind(batch, cache)?;
-        let plan = &self.plans[Rows::of(batch.num_rows()) as usize];
+        let regime = Rows::of(batch.num_rows()) as usize;
+        let plan = &self.plans[regime];
         let inputs = StepInputs {
             tokens: &batch.tokens,
             positions: &batch.positions,
@@ -196,6 +220,9 @@ impl StepRunner for Runner {
             views: &self.views,
         };
         self.executor.run(&plan.program, &inputs).map_err(failed)?;
+        if self.counting {
+            self.tallies[regime].add(batch, &self.graph);
+        }
         let values = self.executor.values(plan.logits, batch.output_rows.len() * vocab_size).map_err(failed)?;
         Ok(Logits { values, vocab_size })
     }

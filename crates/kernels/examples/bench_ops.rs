@@ -10,7 +10,7 @@ use kernels::ops::glu::Activation;
 use kernels::ops::rope::Pairing;
 use kernels::ops::{Attention, Glu, KvStore, Norm, Quantize, Rope, Softcap};
 use kernels::ops::{attention, glu, kv_store, norm, quantize, rope, softcap};
-use kernels::{Frame, KvFrame, KvLayout, KvType, KvView, Op, RowSet, Rows, Run, Slot, Step, Weight, walk};
+use kernels::{Frame, KvFrame, KvLayout, KvType, KvView, Op, Record, RowSet, Rows, Run, Slot, Step, Weight, walk};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
@@ -209,7 +209,7 @@ impl Bench<'_> {
         while runs < 2 || (start.elapsed().as_millis() < 500 && runs < 1000) {
             let start = Instant::now();
             // SAFETY: the callers' frames describe live buffers of the sizes that their steps need.
-            unsafe { walk(self.pool, steps, frame)? };
+            unsafe { walk(self.pool, steps, frame, &Record::default())? };
             best = best.min(start.elapsed().as_secs_f64());
             runs += 1;
         }

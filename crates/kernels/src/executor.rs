@@ -5,10 +5,13 @@
 //! and its weights living as long as it. What comes from outside (token ids, positions, rows, block
 //! tables) is checked here, once per step.
 
+use std::time::Instant;
+
 use device::{Buffer, Error, Pool, PoolError};
 
 use crate::kv::KvLayout;
 use crate::launch::{Frame, KvFrame, KvView, Run, Slot, walk};
+use crate::record::Record;
 
 /// A finished plan as the executor needs it.
 pub struct Program {
@@ -22,6 +25,8 @@ pub struct Program {
     pub max_outputs: usize,
     /// Ids must be below this.
     pub vocab_size: usize,
+    /// How long its steps have taken.
+    pub record: Record,
 }
 
 /// What one step reads besides weights and cache. Rows of one sequence are contiguous.
@@ -144,6 +149,7 @@ impl Executor {
     /// [`StepError::Input`] before anything is computed when an input is out of range;
     /// [`StepError::Pool`] when a kernel panicked.
     pub fn run(&mut self, program: &Program, inputs: &StepInputs<'_>) -> Result<(), StepError> {
+        let begin = Instant::now();
         self.check(program, inputs)?;
         self.frames.clear();
         for (group, views) in self.groups.iter_mut().zip(inputs.views) {
@@ -177,7 +183,9 @@ impl Executor {
             groups: self.frames.as_ptr(),
         };
         // SAFETY: `check` bounded everything that varies; the plan answers for the rest.
-        Ok(unsafe { walk(&mut self.pool, &program.steps, &frame) }?)
+        unsafe { walk(&mut self.pool, &program.steps, &frame, &program.record) }?;
+        program.record.add_run(begin.elapsed());
+        Ok(())
     }
 
     /// The first `len` f32 values at `slot`.

@@ -5,7 +5,9 @@
 
 use device::{Pool, PoolError, Shard};
 
+use crate::cost::Cost;
 use crate::op::{Op, OpKind};
+use crate::record::Record;
 use crate::variant::{Exactness, Launch, Variant};
 
 /// A place in the arena of activations: a byte offset, a multiple of the cache line.
@@ -158,6 +160,8 @@ pub trait Run: Send + Sync {
     fn id(&self) -> &'static str;
     /// How exact.
     fn exactness(&self) -> Exactness;
+    /// What it moves and computes.
+    fn cost(&self) -> Cost;
 }
 
 /// One step of a plan.
@@ -190,21 +194,27 @@ impl<O: Op> Run for Step<O> {
     fn exactness(&self) -> Exactness {
         self.variant.exactness
     }
+
+    fn cost(&self) -> Cost {
+        O::cost(&self.desc, &self.slots)
+    }
 }
 
-/// Runs all steps in order on all workers.
+/// Runs all steps in order on all workers, and notes in `record` how long each took.
 ///
 /// # Safety
 /// The frame must describe live memory that fits the plan.
 ///
 /// # Errors
 /// [`PoolError`] when a worker panicked.
-pub unsafe fn walk(pool: &mut Pool, steps: &[Box<dyn Run>], frame: &Frame) -> Result<(), PoolError> {
+pub unsafe fn walk(pool: &mut Pool, steps: &[Box<dyn Run>], frame: &Frame, record: &Record) -> Result<(), PoolError> {
     pool.run(&|shard| {
-        for step in steps {
+        let mut watch = record.stopwatch(shard);
+        for (index, step) in steps.iter().enumerate() {
             // SAFETY: the caller's promise, passed on.
             unsafe { step.run(frame, shard) };
             shard.barrier();
+            watch.lap(index);
         }
     })
 }

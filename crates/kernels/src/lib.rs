@@ -5,12 +5,14 @@
 //! variants, while a plan is built; `launch` walks the chosen steps.
 
 pub mod conformance;
+pub mod cost;
 pub mod executor;
 pub mod kv;
 pub mod launch;
 pub mod op;
 pub mod ops;
 pub mod packed;
+pub mod record;
 mod rows;
 mod scratch;
 pub mod select;
@@ -19,9 +21,11 @@ pub mod table;
 pub mod variant;
 mod weights;
 
+pub use cost::{Cost, Reach, Unit, Work};
 pub use executor::{CacheSlot, Executor, Program, SequenceView, StepError, StepInputs, TurnKey};
 pub use kv::{KvLayout, KvType};
 pub use launch::{Frame, KvFrame, KvView, RowSet, Run, Slot, Step, Weight, walk};
 pub use op::{Op, OpKind, Rows};
+pub use record::Record;
 pub use select::{Choice, Extra, Policy, beats_reference, choose};
 pub use variant::{AnyVariant, Exactness, Launch, Variant};

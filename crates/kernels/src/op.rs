@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use crate::cost::Cost;
 use crate::launch::Frame;
 use crate::variant::Variant;
 
@@ -70,6 +71,15 @@ impl Rows {
     /// Every regime.
     pub const ALL: [Rows; 3] = [Rows::One, Rows::Few, Rows::Many];
 
+    /// What reports call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Rows::One => "decode",
+            Rows::Few => "few",
+            Rows::Many => "prefill",
+        }
+    }
+
     /// The regime that `num_rows` falls into.
     pub const fn of(num_rows: usize) -> Self {
         match num_rows {
@@ -95,4 +105,7 @@ pub trait Op: Sized + Send + Sync + 'static {
 
     /// Turns the plan's places into addresses for this step.
     fn bind(desc: &Self::Desc, slots: &Self::Slots, frame: &Frame) -> Self::Args;
+
+    /// What a step of this description moves and computes.
+    fn cost(desc: &Self::Desc, slots: &Self::Slots) -> Cost;
 }

@@ -6,13 +6,14 @@ mod report;
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use anyhow::bail;
 use text::template::Now;
 
 use crate::log::Log;
 use crate::model_file::ModelFile;
-use crate::settings::{Bench, Load, Plan, Settings};
+use crate::settings::{Bench, Format, Load, Plan, Settings};
 use crate::stepper::Stepper;
-use crate::{open, source};
+use crate::{ceilings, open, source};
 use report::{Column, Outcome, Report, Subject};
 
 /// One way to load the model.
@@ -45,6 +46,10 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         cpu: device::Hardware::probe().cpu_name,
     };
     drop(file);
+    if choice.ops && settings.output.format == Format::Csv {
+        bail!("--ops: a line of csv has no room for it; give -o md, json or jsonl");
+    }
+    let ceilings = ceilings::stored(&device::Hardware::probe());
     let mut log = Log::open(&settings.output)?;
     let jobs = jobs(choice, &settings.load);
     let tests = tests(choice);
@@ -69,10 +74,12 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
             if choice.warmup {
                 warm_up(&mut stepper, test, job)?;
             }
+            stepper.llm().clear_op_counts();
             let samples_ns = (0..choice.repetitions)
                 .map(|_| sample(&mut stepper, test, job))
                 .collect::<anyhow::Result<Vec<u64>>>()?;
-            report.add(&Outcome { subject: &subject, job, test: *test, time, samples_ns })?;
+            let ops = if choice.ops { stepper.llm().op_counts() } else { Vec::new() };
+            report.add(&Outcome { subject: &subject, job, test: *test, time, samples_ns, ops, ceilings })?;
         }
     }
     report.finish()
@@ -128,7 +135,11 @@ fn warm_up(stepper: &mut Stepper<'_>, test: &Test, job: &Job) -> anyhow::Result<
 
 /// Nanoseconds that the test took once.
 fn sample(stepper: &mut Stepper<'_>, test: &Test, job: &Job) -> anyhow::Result<u64> {
-    stepper.rewind_or_refill(test.depth)?;
+    // What fills the context belongs to no test.
+    stepper.llm().pause_op_counts(true);
+    let filled = stepper.rewind_or_refill(test.depth);
+    stepper.llm().pause_op_counts(false);
+    filled?;
     let prompt = stepper.noise(test.prompt);
     let generated = stepper.noise(test.generate);
     let begin = Instant::now();

@@ -2,10 +2,13 @@
 
 use std::io::Write;
 
+use chaski::OpCount;
+use device::Ceilings;
 use evidence::measure::Summary;
 use serde_json::{Map, Value as Json, json};
 
 use super::{Job, Test};
+use crate::op_table;
 use crate::settings::Format;
 
 /// What is the same for every test of a run.
@@ -25,6 +28,9 @@ pub struct Outcome<'a> {
     /// When it began, as `2026-01-31T12:00:00Z`.
     pub time: String,
     pub samples_ns: Vec<u64>,
+    /// Where the time went; empty unless asked for.
+    pub ops: Vec<OpCount>,
+    pub ceilings: Option<Ceilings>,
 }
 
 /// Writes outcomes one by one, as they come.
@@ -33,6 +39,8 @@ pub struct Report<W: Write> {
     format: Format,
     columns: Vec<Column>,
     num_rows: usize,
+    /// Printed behind the table.
+    ops: Vec<String>,
 }
 
 /// Columns of the table that are shown only when they tell tests apart.
@@ -48,7 +56,7 @@ pub enum Column {
 
 impl<W: Write> Report<W> {
     pub fn new(out: W, format: Format, columns: Vec<Column>) -> Report<W> {
-        Report { out, format, columns, num_rows: 0 }
+        Report { out, format, columns, num_rows: 0, ops: Vec::new() }
     }
 
     /// Writes one test.
@@ -61,6 +69,10 @@ impl<W: Write> Report<W> {
                     self.table_head()?;
                 }
                 self.table_row(outcome)?;
+                let lines = op_table::lines(&outcome.ops, outcome.ceilings.as_ref());
+                if !lines.is_empty() {
+                    self.ops.push(format!("\n{}\n{}", outcome.test, lines.join("\n")));
+                }
             }
             Format::Json => {
                 let text = serde_json::to_string_pretty(&outcome.fields(true))?.replace('\n', "\n  ");
@@ -83,7 +95,10 @@ impl<W: Write> Report<W> {
         match self.format {
             Format::Json if self.num_rows == 0 => writeln!(self.out, "[]")?,
             Format::Json => writeln!(self.out, "\n]")?,
-            Format::Text => writeln!(self.out, "\nbuild: chaski {}", env!("CARGO_PKG_VERSION"))?,
+            Format::Text => {
+                self.ops.iter().try_for_each(|table| writeln!(self.out, "{table}"))?;
+                writeln!(self.out, "\nbuild: chaski {}", env!("CARGO_PKG_VERSION"))?;
+            }
             _ => {}
         }
         Ok(self.out.flush()?)
@@ -182,6 +197,9 @@ impl Outcome<'_> {
         if with_samples {
             fields.insert("samples_ns".into(), json!(self.samples_ns));
             fields.insert("samples_ts".into(), json!(self.samples_ts()));
+            if !self.ops.is_empty() {
+                fields.insert("ops".into(), op_table::json(&self.ops, self.ceilings.as_ref()));
+            }
         }
         fields
     }
@@ -241,6 +259,8 @@ mod tests {
                 test,
                 time: "2026-01-31T12:00:00Z".into(),
                 samples_ns: vec![1_000_000_000, 2_000_000_000],
+                ops: Vec::new(),
+                ceilings: None,
             };
             report.add(&outcome).unwrap();
         }

@@ -81,6 +81,15 @@ pub const FLAGS: &[Flag] = &[
         s.bench.delay_s = g.number(0..=3600)?;
         Ok(())
     }),
+    Flag::switch(
+        &["--ops"],
+        "say for each test where the time went: kernel by kernel, with its share of what the machine can do",
+    )
+    .on(GROUP, BENCH)
+    .set(|s, _| {
+        s.bench.ops = true;
+        Ok(())
+    }),
     Flag::value(&["--repack"], "1", "lay weights out anew where a kernel wants it: always, 1")
         .on(GROUP, BENCH)
         .set(|_, g| g.only(&["1"], "the layout belongs to the kernel; --plan and --isa choose other kernels")),

@@ -45,7 +45,12 @@ pub const FLAGS: &[Flag] = &[
             Ok(())
         },
     ),
-    Flag::switch(&["-v", "--verbose", "--log-verbose"], "say everything there is to say").on(GROUP, ANY).set(|s, _| {
+    Flag::switch(
+        &["-v", "--verbose", "--log-verbose"],
+        "say everything there is to say; `run` ends with a table of where the time went",
+    )
+    .on(GROUP, ANY)
+    .set(|s, _| {
         s.output.verbosity = 5;
         Ok(())
     }),

@@ -1,4 +1,4 @@
-//! Flags of `perplexity` and `tokenize` alone.
+//! Flags of `perplexity`, `tokenize` and `devices` alone.
 
 use super::compute::MOST_TOKENS;
 use super::{Flag, Group};
@@ -35,6 +35,12 @@ pub const FLAGS: &[Flag] = &[
     Flag::value(&["--ppl-output-type"], "0", "what is printed for each chunk: the running value, 0")
         .on(GROUP, Commands::PERPLEXITY)
         .set(|_, g| g.only(&["0"], "there is one output form; leave it out")),
+    Flag::switch(&["--measure"], "measure what memory and arithmetic reach at most, and keep it for `bench --ops`")
+        .on(GROUP, Commands::DEVICES)
+        .set(|s, _| {
+            s.measure = true;
+            Ok(())
+        }),
     Flag::switch(&["--ids"], "print a list of ids only: [1, 2, 3]").on(GROUP, Commands::TOKENIZE).set(|s, _| {
         s.tokenize.ids_only = true;
         Ok(())

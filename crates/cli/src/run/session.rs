@@ -16,7 +16,7 @@ use text::{Encode, StopStrings};
 
 use crate::log::{Level, Log};
 use crate::settings::Settings;
-use crate::{open, prompt_text};
+use crate::{ceilings, op_table, open, prompt_text};
 
 /// What a shell reports of a program that Ctrl-C has ended.
 const INTERRUPTED: i32 = 128 + 2;
@@ -168,6 +168,7 @@ impl<'a> Session<'a> {
 
     /// The speed of everything so far, unless `--no-perf`.
     pub fn tell_timings(&mut self) {
+        self.tell_ops();
         let (usage, timings) = self.totals;
         if !self.settings.output.timings || usage.num_prompt == 0 {
             return;
@@ -182,6 +183,15 @@ impl<'a> Session<'a> {
         // The first token comes out of the prompt's last step.
         self.log
             .info(format_args!("generation {}", speed(usage.num_generated.saturating_sub(1), timings.generation_us)));
+    }
+
+    /// `-v`: where the time of all steps so far went.
+    fn tell_ops(&mut self) {
+        if self.log.shows(Level::Trace) {
+            let ceilings = ceilings::stored(&device::Hardware::probe());
+            let lines = op_table::lines(&self.llm.op_counts(), ceilings.as_ref());
+            lines.iter().for_each(|line| self.log.trace(format_args!("{line}")));
+        }
     }
 
     fn add(&mut self, usage: Usage, timings: Timings) {
@@ -251,6 +261,7 @@ impl<'a> Session<'a> {
         let token = special.bos.or(special.eos).unwrap_or(0);
         self.generate(vec![token], Some(1), &mut |_| Ok(()))?;
         self.totals = Default::default();
+        self.llm.clear_op_counts();
         Ok(())
     }
 }

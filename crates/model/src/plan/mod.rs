@@ -7,7 +7,7 @@ mod places;
 use std::sync::Arc;
 
 use device::Hardware;
-use kernels::{Exactness, KvLayout, KvType, OpKind, Policy, Program, Rows, Slot};
+use kernels::{Exactness, KvLayout, KvType, OpKind, Policy, Program, Record, Rows, Slot};
 
 use crate::graph::ValueId;
 use crate::{Error, Graph, Weights};
@@ -79,12 +79,14 @@ impl Plan {
         let places = places::Places::assign(graph, options);
         let mut lowering = lower::Lowering::new(graph, weights, options, &places);
         lowering.run();
+        let record = Record::new(lowering.steps.len());
         let program = Program {
             steps: lowering.steps,
             arena_bytes: places.arena_bytes,
             max_rows: options.max_rows,
             max_outputs: options.max_outputs,
             vocab_size: graph.vocab_size,
+            record,
         };
         Ok(Self {
             program,

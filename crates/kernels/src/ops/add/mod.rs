@@ -2,6 +2,7 @@
 
 use device::Shard;
 
+use crate::cost::Cost;
 use crate::launch::{Frame, RowSet, Slot};
 use crate::op::{Op, OpKind};
 use crate::rows::{row, row_mut};
@@ -44,6 +45,10 @@ impl Op for Add {
 
     fn bind(_: &Desc, slots: &Slots, frame: &Frame) -> Args {
         Args { x: frame.at(slots.x), y: frame.at(slots.y), num_rows: frame.rows(slots.rows) }
+    }
+
+    fn cost(desc: &Desc, slots: &Slots) -> Cost {
+        Cost { row_bytes: 12 * desc.width as u64, row_ops: desc.width as u64, ..Cost::over(slots.rows) }
     }
 }
 

@@ -21,8 +21,9 @@ mod tile;
 
 use device::Shard;
 
+use crate::cost::Cost;
 use crate::kv::KvLayout;
-use crate::launch::{Frame, KvFrame, Slot};
+use crate::launch::{Frame, KvFrame, RowSet, Slot};
 use crate::op::{Op, OpKind, Rows};
 use crate::variant::{Exactness, Launch, Variant, any};
 
@@ -105,6 +106,18 @@ impl Op for Attention {
             out: frame.at(slots.out),
             scratch: frame.at(slots.scratch),
             kv: frame.group(desc.group),
+        }
+    }
+
+    fn cost(desc: &Desc, _: &Slots) -> Cost {
+        let (layout, heads) = (&desc.layout, desc.num_heads as u64);
+        let dims = (layout.head_dim_k + layout.head_dim_v) as u64;
+        Cost {
+            group: desc.group,
+            row_bytes: 4 * heads * dims,
+            key_bytes: (layout.num_kv_heads * (layout.key_bytes() + layout.value_bytes())) as u64,
+            pair_ops: 2 * heads * dims,
+            ..Cost::over(RowSet::Tokens)
         }
     }
 }

@@ -6,7 +6,8 @@ use gguf::DType;
 
 use device::Shard;
 
-use crate::launch::{Frame, Slot, Weight};
+use crate::cost::Cost;
+use crate::launch::{Frame, RowSet, Slot, Weight};
 use crate::op::{Op, OpKind};
 use crate::rows::{row, row_mut};
 use crate::variant::{Exactness, Launch, Variant, any};
@@ -53,6 +54,11 @@ impl Op for Embed {
 
     fn bind(_: &Desc, slots: &Slots, frame: &Frame) -> Args {
         Args { tokens: frame.tokens, table: slots.table.0, out: frame.at(slots.out), num_rows: frame.num_rows }
+    }
+
+    fn cost(desc: &Desc, _: &Slots) -> Cost {
+        let row_bytes = (desc.row_bytes + 4 * desc.width) as u64;
+        Cost { row_bytes, row_ops: desc.width as u64, ..Cost::over(RowSet::Tokens) }
     }
 }
 

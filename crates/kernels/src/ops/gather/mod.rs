@@ -2,7 +2,8 @@
 
 use device::Shard;
 
-use crate::launch::{Frame, Slot};
+use crate::cost::Cost;
+use crate::launch::{Frame, RowSet, Slot};
 use crate::op::{Op, OpKind};
 use crate::rows::{row, row_mut};
 use crate::variant::{Exactness, Launch, Variant, any};
@@ -44,6 +45,10 @@ impl Op for Gather {
     fn bind(_: &Desc, slots: &Slots, frame: &Frame) -> Args {
         let (x, out) = (frame.at(slots.x), frame.at(slots.out));
         Args { x, out, output_rows: frame.output_rows, num_outputs: frame.num_outputs }
+    }
+
+    fn cost(desc: &Desc, _: &Slots) -> Cost {
+        Cost { row_bytes: 8 * desc.width as u64, ..Cost::over(RowSet::Outputs) }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod reference;
 
 use device::Shard;
 
+use crate::cost::Cost;
 use crate::launch::{Frame, RowSet, Slot};
 use crate::op::{Op, OpKind};
 use crate::variant::{Exactness, Launch, Variant, any};
@@ -72,6 +73,11 @@ impl Op for Glu {
     fn bind(_: &Desc, slots: &Slots, frame: &Frame) -> Args {
         let (gate, up) = (frame.at(slots.gate), frame.at(slots.up));
         Args { gate, up, out: frame.at(slots.out), num_rows: frame.rows(slots.rows) }
+    }
+
+    fn cost(desc: &Desc, slots: &Slots) -> Cost {
+        // exp, a sum, a quotient and a product per value.
+        Cost { row_bytes: 12 * desc.width as u64, row_ops: 4 * desc.width as u64, ..Cost::over(slots.rows) }
     }
 }
 

@@ -10,8 +10,9 @@ pub mod reference;
 
 use device::Shard;
 
+use crate::cost::Cost;
 use crate::kv::KvLayout;
-use crate::launch::{Frame, KvFrame, Slot};
+use crate::launch::{Frame, KvFrame, RowSet, Slot};
 use crate::op::{Op, OpKind};
 use crate::variant::{Exactness, Launch, Variant, any};
 
@@ -60,6 +61,13 @@ impl Op for KvStore {
 
     fn bind(desc: &Desc, slots: &Slots, frame: &Frame) -> Args {
         Args { k: frame.at(slots.k), v: frame.at(slots.v), kv: frame.group(desc.group) }
+    }
+
+    fn cost(desc: &Desc, _: &Slots) -> Cost {
+        let layout = &desc.layout;
+        let read = 4 * (layout.head_dim_k + layout.head_dim_v);
+        let written = layout.key_bytes() + layout.value_bytes();
+        Cost { row_bytes: (layout.num_kv_heads * (read + written)) as u64, ..Cost::over(RowSet::Tokens) }
     }
 }
 

@@ -24,8 +24,10 @@ use gguf::DType;
 
 use device::Shard;
 
+use crate::cost::{Cost, Unit};
 use crate::launch::{Frame, RowSet, Slot, Weight};
 use crate::op::{Op, OpKind, Rows};
+use crate::ops::quantize;
 use crate::variant::{Exactness, Launch, Variant, any};
 
 /// The operation.
@@ -107,6 +109,22 @@ impl Op for Matmul {
             x: frame.at(slots.x),
             out: frame.at(slots.out),
             num_rows: frame.rows(slots.rows),
+        }
+    }
+
+    fn cost(desc: &Desc, slots: &Slots) -> Cost {
+        let (n, k) = (desc.n as u64, desc.k as u64);
+        let (input_bytes, unit) = match desc.input {
+            Input::F32 => (4 * k, Unit::F32),
+            Input::Q8 => (quantize::row_bytes(desc.k) as u64, Unit::Int8),
+        };
+        let bias_bytes = if desc.bias { 4 * n } else { 0 };
+        Cost {
+            fixed_bytes: n * desc.row_bytes as u64 + bias_bytes,
+            row_bytes: input_bytes + 4 * n,
+            row_ops: 2 * n * k,
+            unit,
+            ..Cost::over(slots.rows)
         }
     }
 }

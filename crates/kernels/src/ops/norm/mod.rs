@@ -11,6 +11,7 @@ pub mod reference;
 
 use device::Shard;
 
+use crate::cost::Cost;
 use crate::launch::{Frame, RowSet, Slot, Weight};
 use crate::op::{Op, OpKind};
 use crate::rows::{row, row_mut};
@@ -67,6 +68,12 @@ impl Op for Norm {
     fn bind(_: &Desc, slots: &Slots, frame: &Frame) -> Args {
         let weight = slots.weight.0.cast();
         Args { x: frame.at(slots.x), weight, out: frame.at(slots.out), num_rows: frame.rows(slots.rows) }
+    }
+
+    fn cost(desc: &Desc, slots: &Slots) -> Cost {
+        let width = (desc.groups * desc.width) as u64;
+        let fixed_bytes = 4 * desc.width as u64;
+        Cost { fixed_bytes, row_bytes: 8 * width, row_ops: 4 * width, ..Cost::over(slots.rows) }
     }
 }
 

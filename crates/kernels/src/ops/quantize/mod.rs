@@ -15,6 +15,7 @@ pub mod reference;
 
 use device::Shard;
 
+use crate::cost::Cost;
 use crate::launch::{Frame, RowSet, Slot};
 use crate::op::{Op, OpKind};
 use crate::rows::{row, row_mut};
@@ -98,6 +99,12 @@ impl Op for Quantize {
 
     fn bind(_: &Desc, slots: &Slots, frame: &Frame) -> Args {
         Args { x: frame.at(slots.x), out: frame.at(slots.out), num_rows: frame.rows(slots.rows) }
+    }
+
+    fn cost(desc: &Desc, slots: &Slots) -> Cost {
+        let row_bytes = (4 * desc.width + row_bytes(desc.width)) as u64;
+        // Magnitude, product, rounding and sum per value.
+        Cost { row_bytes, row_ops: 4 * desc.width as u64, ..Cost::over(slots.rows) }
     }
 }
 

@@ -10,7 +10,8 @@ pub mod reference;
 
 use device::Shard;
 
-use crate::launch::{Frame, Slot};
+use crate::cost::Cost;
+use crate::launch::{Frame, RowSet, Slot};
 use crate::op::{Op, OpKind};
 use crate::rows::{row, row_mut};
 use crate::variant::{Exactness, Launch, Variant, any};
@@ -71,6 +72,12 @@ impl Op for Rope {
 
     fn bind(_: &Desc, slots: &Slots, frame: &Frame) -> Args {
         Args { x: frame.at(slots.x), table: frame.at(slots.table), num_rows: frame.num_rows }
+    }
+
+    fn cost(desc: &Desc, _: &Slots) -> Cost {
+        let values = (desc.num_heads * desc.rotary_dim) as u64;
+        let row_bytes = 8 * values + 4 * desc.rotary_dim as u64;
+        Cost { row_bytes, row_ops: 3 * values, ..Cost::over(RowSet::Tokens) }
     }
 }
 

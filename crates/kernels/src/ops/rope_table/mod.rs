@@ -8,7 +8,8 @@ pub mod reference;
 
 use device::Shard;
 
-use crate::launch::{Frame, Slot, Weight};
+use crate::cost::Cost;
+use crate::launch::{Frame, RowSet, Slot, Weight};
 use crate::op::{Op, OpKind};
 use crate::rows::{row, row_mut};
 use crate::variant::{Exactness, Launch, Variant, any};
@@ -52,6 +53,11 @@ impl Op for RopeTable {
     fn bind(_: &Desc, slots: &Slots, frame: &Frame) -> Args {
         let inv_freq = slots.inv_freq.0.cast();
         Args { positions: frame.positions, inv_freq, out: frame.at(slots.out), num_rows: frame.num_rows }
+    }
+
+    fn cost(desc: &Desc, _: &Slots) -> Cost {
+        let values = desc.rotary_dim as u64;
+        Cost { fixed_bytes: 2 * values, row_bytes: 4 * values, row_ops: 2 * values, ..Cost::over(RowSet::Tokens) }
     }
 }
 

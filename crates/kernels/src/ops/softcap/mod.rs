@@ -9,6 +9,7 @@ mod cpu_avx2;
 #[cfg(target_arch = "x86_64")]
 mod cpu_avx512;
 
+use crate::cost::Cost;
 use crate::launch::{Frame, RowSet, Slot};
 use crate::op::{Op, OpKind};
 use crate::rows::row_mut;
@@ -56,6 +57,10 @@ impl Op for Softcap {
 
     fn bind(_: &Desc, slots: &Slots, frame: &Frame) -> Args {
         Args { x: frame.at(slots.x), num_rows: frame.rows(slots.rows) }
+    }
+
+    fn cost(desc: &Desc, slots: &Slots) -> Cost {
+        Cost { row_bytes: 8 * desc.width as u64, row_ops: 3 * desc.width as u64, ..Cost::over(slots.rows) }
     }
 }
 

@@ -1,4 +1,9 @@
-//! What the engine tells about itself: one report per step, for metrics, logs and the monitor.
+//! What the engine tells about itself: one report per step, for metrics, logs and the monitor; and sums over
+//! steps per kernel, for whoever asks where the time goes.
+
+mod counters;
+
+pub use counters::{OpCount, Tally, count};
 
 /// What a step did, and how long it took.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -1,0 +1,114 @@
+//! What walks of a plan leave behind: the time of each step. Always on; worker 0 reads a clock after each
+//! barrier and adds to a place of its own, which costs some ten nanoseconds per step.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use device::{Shard, clock};
+
+/// Times of the steps of one plan, summed up over its runs. Written during a walk, read between walks.
+#[derive(Debug, Default)]
+pub struct Record {
+    paused: AtomicBool,
+    /// By step.
+    ticks: Vec<AtomicU64>,
+    /// Time of all runs, which gives the ticks their length.
+    wall_ns: AtomicU64,
+}
+
+impl Record {
+    /// For a plan of `num_steps` steps. The default has no steps and records nothing.
+    pub fn new(num_steps: usize) -> Self {
+        let ticks = std::iter::repeat_with(AtomicU64::default).take(num_steps).collect();
+        Self { ticks, ..Self::default() }
+    }
+
+    /// Stops or starts counting: for whoever measures what counting costs.
+    pub fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+    }
+
+    /// Forgets all times.
+    pub fn clear(&self) {
+        self.ticks.iter().for_each(|ticks| ticks.store(0, Ordering::Relaxed));
+        self.wall_ns.store(0, Ordering::Relaxed);
+    }
+
+    /// Microseconds spent in each step so far, waiting for the slowest worker included.
+    pub fn step_us(&self) -> Vec<f64> {
+        let ticks: Vec<f64> = self.ticks.iter().map(|ticks| ticks.load(Ordering::Relaxed) as f64).collect();
+        let total: f64 = ticks.iter().sum();
+        let us_per_tick = if total > 0.0 { self.wall_ns.load(Ordering::Relaxed) as f64 / 1e3 / total } else { 0.0 };
+        ticks.iter().map(|ticks| ticks * us_per_tick).collect()
+    }
+
+    /// Adds the time of one run.
+    pub(crate) fn add_run(&self, time: Duration) {
+        if !self.paused.load(Ordering::Relaxed) {
+            add(&self.wall_ns, time.as_nanos() as u64);
+        }
+    }
+
+    /// The clock of one worker on one walk; only worker 0 has one that runs.
+    pub(crate) fn stopwatch(&self, shard: &Shard<'_>) -> Stopwatch<'_> {
+        let runs = shard.index == 0 && !self.paused.load(Ordering::Relaxed) && !self.ticks.is_empty();
+        if runs { Stopwatch { ticks: &self.ticks, last: clock::ticks() } } else { Stopwatch { ticks: &[], last: 0 } }
+    }
+}
+
+/// Stamps the end of each step.
+pub(crate) struct Stopwatch<'a> {
+    ticks: &'a [AtomicU64],
+    last: u64,
+}
+
+impl Stopwatch<'_> {
+    /// Step `index` has ended.
+    #[inline(always)]
+    pub(crate) fn lap(&mut self, index: usize) {
+        if let Some(ticks) = self.ticks.get(index) {
+            let now = clock::ticks();
+            add(ticks, now.wrapping_sub(self.last));
+            self.last = now;
+        }
+    }
+}
+
+/// Adds without a locked instruction: there is one writer.
+fn add(sum: &AtomicU64, more: u64) {
+    sum.store(sum.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use device::Pool;
+
+    #[test]
+    fn times_add_up_to_the_time_of_the_runs() {
+        let (mut pool, record) = (Pool::new(2).unwrap(), Record::new(2));
+        let mut walk = || {
+            let begin = std::time::Instant::now();
+            let work = |shard: &Shard<'_>| {
+                let mut watch = record.stopwatch(shard);
+                for (step, ms) in [1, 5].into_iter().enumerate() {
+                    std::thread::sleep(Duration::from_millis(ms));
+                    shard.barrier();
+                    watch.lap(step);
+                }
+            };
+            pool.run(&work).unwrap();
+            record.add_run(begin.elapsed());
+        };
+        walk();
+        walk();
+        let us = record.step_us();
+        assert!(us[0] >= 1_500.0 && us[1] > us[0], "{us:?}");
+        assert!((us[0] + us[1] - record.wall_ns.load(Ordering::Relaxed) as f64 / 1e3).abs() < 1.0, "{us:?}");
+        record.pause(true);
+        walk();
+        assert_eq!(record.step_us(), us);
+        record.clear();
+        assert_eq!(record.step_us(), [0.0, 0.0]);
+    }
+}
