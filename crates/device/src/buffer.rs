@@ -38,6 +38,11 @@ impl Buffer {
         self.map.as_ptr().cast_mut()
     }
 
+    /// All bytes, for an owner that has lent no address yet.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.map[..self.bytes]
+    }
+
     /// Size in bytes.
     pub fn len(&self) -> usize {
         self.bytes

@@ -42,6 +42,19 @@ impl Mapping {
             let _ = map.advise(memmap2::Advice::WillNeed);
         }
     }
+
+    /// Gives the memory of these bytes (and of the rest of their pages) back to the system. They can still be read:
+    /// from the file, again.
+    pub fn release(&self, bytes: std::ops::Range<usize>) {
+        #[cfg(unix)]
+        if let Some(map) = self.map.as_ref().filter(|map| bytes.start < bytes.end && bytes.end <= map.len()) {
+            // SAFETY: the mapping is read-only, so the pages that are dropped hold what the file holds.
+            // Only a hint: a kernel that refuses it costs memory, not correctness.
+            let _ = unsafe {
+                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, bytes.start, bytes.end - bytes.start)
+            };
+        }
+    }
 }
 
 impl std::ops::Deref for Mapping {

@@ -27,5 +27,5 @@ pub use kv::{KvLayout, KvType};
 pub use launch::{Frame, KvFrame, KvView, RowSet, Run, Slot, Step, Weight, walk};
 pub use op::{Op, OpKind, Rows};
 pub use record::Record;
-pub use select::{Choice, Extra, Policy, beats_reference, choose};
+pub use select::{Choice, Extra, Policy, best_way, choose};
 pub use variant::{AnyVariant, Exactness, Launch, Variant};

@@ -89,10 +89,16 @@ pub fn choose<O: Op>(desc: &O::Desc, hardware: &Hardware, policy: &Policy) -> Ch
     Choice { variant, technique, reason, runner_up }
 }
 
-/// Whether something better than the reference can run this problem: what a planner asks before it brings
-/// activations into the form that the problem wants.
-pub fn beats_reference<O: Op>(desc: &O::Desc, hardware: &Hardware, policy: &Policy) -> bool {
-    choose::<O>(desc, hardware, policy).variant.id != O::VARIANTS[O::VARIANTS.len() - 1].id
+/// Of several ways to put one problem, the one whose variant is wanted most; the first of equals. What a planner
+/// asks before it brings activations or weights into another form. `None` when there are none.
+pub fn best_way<O: Op>(ways: &[O::Desc], hardware: &Hardware, policy: &Policy) -> Option<O::Desc> {
+    let place = |desc: &O::Desc| {
+        let id = choose::<O>(desc, hardware, policy).variant.id;
+        let pinned = policy.pinned.iter().position(|other| other == id);
+        // Two keys: a pinned variant stands before all others.
+        (pinned.unwrap_or(usize::MAX), offered::<O>(policy).position(|(variant, _)| variant.id == id))
+    };
+    ways.iter().copied().min_by_key(place)
 }
 
 /// The variants of techniques, then the op's own.

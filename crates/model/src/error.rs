@@ -10,6 +10,9 @@ pub enum Error {
     /// The machine refuses memory or the file.
     #[error(transparent)]
     Device(#[from] device::Error),
+    /// A worker panicked while weights were laid out anew.
+    #[error(transparent)]
+    Pool(#[from] device::PoolError),
     /// An architecture nobody has described yet.
     #[error("architecture {name:?} is not supported; supported: {}", crate::archs::names().join(", "))]
     Architecture {

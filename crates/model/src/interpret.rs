@@ -2,6 +2,7 @@
 //! values. No plan, no arena, no cache blocks, no choice. For tiny models and up to some 64 tokens.
 
 use kernels::ops::{attention, embed, glu, matmul, norm, rope, rope_table, softcap};
+use kernels::packed::Form;
 use kernels::{KvLayout, KvType, RowSet, Rows};
 
 use crate::graph::{Graph, NodeOp, ValueId};
@@ -55,8 +56,13 @@ impl<'a> Interpreter<'a> {
         let graph = self.graph;
         match op {
             NodeOp::Embed { table, scale, out } => {
-                let desc =
-                    embed::Desc { table: table.dtype, width: table.columns, row_bytes: table.row_bytes, scale: *scale };
+                let desc = embed::Desc {
+                    table: table.dtype,
+                    form: Form::Rows,
+                    width: table.columns,
+                    row_bytes: table.row_bytes,
+                    scale: *scale,
+                };
                 let bytes = self.weights.matrix_bytes(table);
                 let row = &bytes[token as usize * table.row_bytes..][..table.row_bytes];
                 embed::reference::embed(&desc, row, &mut self.rows[out.0]);

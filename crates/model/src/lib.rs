@@ -14,6 +14,7 @@ pub mod hparams;
 pub mod interpret;
 pub mod memory;
 pub mod plan;
+pub mod repack;
 pub mod rope;
 pub mod weights;
 
@@ -23,4 +24,5 @@ pub use graph::Graph;
 pub use hparams::Hparams;
 pub use interpret::Interpreter;
 pub use plan::{Plan, PlanOptions, StepInfo};
+pub use repack::WeightMemory;
 pub use weights::Weights;

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use device::Mapping;
 use gguf::{DType, Gguf, TensorInfo};
 use kernels::Weight;
+use kernels::packed::Form;
 
 use crate::Error;
+use crate::repack::Repacked;
 
-/// A model's files: parsed headers over mapped bytes.
+/// A model's files: parsed headers over mapped bytes, and the matrices that were laid out anew.
 pub struct Weights {
     gguf: Gguf,
     files: Vec<Mapping>,
+    pub(crate) repacked: Repacked,
 }
 
 /// A weight matrix, or a run of its rows, as matmul reads it.
@@ -40,7 +43,7 @@ impl Weights {
     pub fn new(files: Vec<Mapping>) -> Result<Self, Error> {
         let bytes: Vec<&[u8]> = files.iter().map(|file| &**file).collect();
         let gguf = Gguf::parse_split(&bytes)?;
-        Ok(Self { gguf, files })
+        Ok(Self { gguf, files, repacked: Repacked::default() })
     }
 
     /// The parsed header.
@@ -100,15 +103,25 @@ impl Weights {
         if self.has(name) { self.vector(name, len).map(Some) } else { Ok(None) }
     }
 
-    /// The bytes of a matrix.
+    /// The bytes of a matrix in the file.
     pub fn matrix_bytes(&self, matrix: &Matrix) -> &[u8] {
         let all = self.bytes(&self.gguf.tensors[matrix.tensor]);
         &all[matrix.first_row * matrix.row_bytes..][..matrix.rows * matrix.row_bytes]
     }
 
-    /// The address of a matrix, for plans.
-    pub fn address(&self, matrix: &Matrix) -> Weight {
-        Weight(self.matrix_bytes(matrix).as_ptr())
+    /// The address of a matrix in one of its [`forms`](Weights::forms), for plans.
+    pub fn address(&self, matrix: &Matrix, form: Form) -> Weight {
+        let packed = self.repacked.address(matrix).filter(|_| form == Form::Packed);
+        Weight(packed.unwrap_or_else(|| self.matrix_bytes(matrix).as_ptr()))
+    }
+
+    /// Gives the memory of a part of a matrix back to the system; who reads it again reads it from the file.
+    pub(crate) fn release(&self, matrix: &Matrix, bytes: std::ops::Range<usize>) {
+        let tensor = &self.gguf.tensors[matrix.tensor];
+        let start = tensor.offset + matrix.first_row * matrix.row_bytes;
+        if let Some(file) = self.files.get(tensor.file) {
+            file.release(start + bytes.start..start + bytes.end);
+        }
     }
 
     fn find(&self, name: &str) -> Result<&TensorInfo, Error> {
@@ -134,7 +147,12 @@ impl Matrix {
         Self { first_row: self.first_row + first, rows, ..*self }
     }
 
-    /// Bytes it occupies.
+    /// What tells it from other matrices: tensor, first row, number of rows.
+    pub(crate) fn key(&self) -> (usize, usize, usize) {
+        (self.tensor, self.first_row, self.rows)
+    }
+
+    /// Bytes it occupies in the file.
     pub fn bytes(&self) -> usize {
         self.rows * self.row_bytes
     }

@@ -1,4 +1,4 @@
-//! Problems for `matmul`: every type of weights, both forms of activations.
+//! Problems for `matmul`: every type of weights in the forms it has, both forms of activations.
 
 use gguf::DType;
 
@@ -7,43 +7,55 @@ use crate::launch::RowSet;
 use crate::op::Rows;
 use crate::ops::matmul::{Desc, Input, Slots};
 use crate::ops::{Matmul, quantize};
+use crate::packed::{Form, Packing};
 
 const NUM_ROWS: [usize; 21] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 31, 32, 33, 65];
 const N: [usize; 5] = [1, 16, 31, 45, 70];
 const K: [usize; 7] = [32, 96, 224, 256, 768, 1280, 40];
+
+/// Forms of activations and weights that go together: nothing that computes in f32 reads packed weights.
+const WAYS: [(Input, Form); 3] = [(Input::F32, Form::Rows), (Input::Q8, Form::Rows), (Input::Q8, Form::Packed)];
 
 impl Conform for Matmul {
     fn cases(random: &mut Random, check: &mut dyn FnMut(Case<Self>)) {
         for dtype in DType::all().filter(|&dtype| weight::has_rows(dtype)) {
             for num_rows in NUM_ROWS {
                 let widths: Vec<usize> = K.into_iter().filter(|&k| dtype.row_bytes(k).is_some()).collect();
-                for input in [Input::F32, Input::Q8] {
+                for (input, form) in WAYS {
                     let k = random.pick(&widths);
-                    if input == Input::F32 || k.is_multiple_of(quantize::BLOCK) {
+                    if possible(dtype, input, form, k) {
                         let (n, bias) = (random.pick(&N), random.below(2) == 0);
                         // Kernels specialise for a regime and must be right in all.
                         let rows = if random.below(3) == 0 { random.pick(&Rows::ALL) } else { Rows::of(num_rows) };
                         let row_bytes = dtype.row_bytes(k).unwrap_or_default();
-                        let desc = Desc { weight: dtype, input, n, k, row_bytes, bias, rows };
+                        let desc = Desc { weight: dtype, form, input, n, k, row_bytes, bias, rows };
                         check(case(desc, num_rows, Values::Normal, random));
                     }
                 }
             }
             for values in [Values::Zero, Values::Tiny, Values::Wild, Values::Broken] {
                 let Some(row_bytes) = dtype.row_bytes(256) else { continue };
-                for (input, num_rows) in [(Input::F32, 1), (Input::F32, 9), (Input::Q8, 1), (Input::Q8, 9)] {
-                    let rows = Rows::of(num_rows);
-                    let desc = Desc { weight: dtype, input, n: 21, k: 256, row_bytes, bias: false, rows };
-                    check(case(desc, num_rows, values, random));
+                for (input, form) in WAYS.into_iter().filter(|&(input, form)| possible(dtype, input, form, 256)) {
+                    for num_rows in [1, 9] {
+                        let rows = Rows::of(num_rows);
+                        let desc = Desc { weight: dtype, form, input, n: 21, k: 256, row_bytes, bias: false, rows };
+                        check(case(desc, num_rows, values, random));
+                    }
                 }
             }
         }
     }
 }
 
+/// Whether rows of `k` columns can be multiplied so.
+fn possible(dtype: DType, input: Input, form: Form, k: usize) -> bool {
+    (input == Input::F32 || k.is_multiple_of(quantize::BLOCK))
+        && (form == Form::Rows || Packing::of(dtype).is_some_and(|packing| packing.fits(k)))
+}
+
 fn case(desc: Desc, num_rows: usize, values: Values, random: &mut Random) -> Case<Matmul> {
-    let Desc { weight: dtype, input, n, k, .. } = desc;
-    let (packed, decoded) = weight::random(dtype, n, k, random);
+    let Desc { weight: dtype, form, input, n, k, .. } = desc;
+    let (rows, decoded) = weight::random(dtype, n, k, random);
     let bias = random.values(Values::Normal, n);
     let mut x = random.values(values, num_rows * k);
     let mut arena = Arena::default();
@@ -52,7 +64,8 @@ fn case(desc: Desc, num_rows: usize, values: Values, random: &mut Random) -> Cas
         Input::Q8 => arena.input(&quantized(&mut x, k)),
     };
     let out = arena.output(num_rows * n * 4);
-    let keep = [weight::buffer(&packed), weight::buffer(bytemuck::cast_slice(&bias))];
+    let keep =
+        [weight::buffer(&weight::laid_out(form, dtype, rows, n, k)), weight::buffer(bytemuck::cast_slice(&bias))];
     let [weight, bias_at] = [&keep[0], &keep[1]].map(weight::address);
     let slots = Slots { weight, bias: bias_at, x: at, out, rows: RowSet::Tokens };
     let mut terms = Vec::new();
@@ -62,7 +75,7 @@ fn case(desc: Desc, num_rows: usize, values: Values, random: &mut Random) -> Cas
             terms.push(sum as f32 + if desc.bias { bias.abs() } else { 0.0 });
         }
     }
-    let label = format!("{dtype} {input:?} n {n} k {k} rows {num_rows} ({:?}) {values:?}", desc.rows);
+    let label = format!("{dtype} {form:?} {input:?} n {n} k {k} rows {num_rows} ({:?}) {values:?}", desc.rows);
     let mut case = Case::new(label, desc, slots, arena);
     case.num_rows = num_rows;
     case.outputs = vec![Output::values(out, terms)];

@@ -8,6 +8,7 @@ use crate::launch::RowSet;
 use crate::ops::glu::Activation;
 use crate::ops::{Add, Embed, Gather, Glu, Norm, Quantize, Softcap};
 use crate::ops::{add, embed, gather, glu, norm, quantize, softcap};
+use crate::packed::{Form, Packing};
 
 /// Rows and values per row: single, ragged, many.
 const SHAPES: [(usize, usize); 9] =
@@ -135,10 +136,14 @@ impl Conform for Embed {
         for dtype in DType::all().filter(|&dtype| weight::has_rows(dtype)) {
             let width = 3 * dtype.block_len().max(32);
             let row_bytes = dtype.row_bytes(width).unwrap_or_default();
-            let (packed, _) = weight::random(dtype, VOCAB, width, random);
-            for num_rows in [1, 13] {
-                let desc = embed::Desc { table: dtype, width, row_bytes, scale: random.pick(&[1.0, 25.3]) };
-                let keep = weight::buffer(&packed);
+            let (rows, _) = weight::random(dtype, VOCAB, width, random);
+            let packable = Packing::of(dtype).is_some_and(|packing| packing.fits(width));
+            for (num_rows, form) in [(1, Form::Rows), (13, Form::Rows), (13, Form::Packed)] {
+                if form == Form::Packed && !packable {
+                    continue;
+                }
+                let desc = embed::Desc { table: dtype, form, width, row_bytes, scale: random.pick(&[1.0, 25.3]) };
+                let keep = weight::buffer(&weight::laid_out(form, dtype, rows.clone(), VOCAB, width));
                 let mut arena = Arena::default();
                 let out = arena.output(num_rows * width * 4);
                 let slots = embed::Slots { table: weight::address(&keep), out };

@@ -5,6 +5,7 @@ use gguf::DType;
 
 use super::Random;
 use crate::launch::Weight;
+use crate::packed::{Form, Packing};
 
 /// Whether weights of a model come in this type: real numbers that `gguf` can decode.
 pub fn has_rows(dtype: DType) -> bool {
@@ -31,6 +32,14 @@ pub fn random(dtype: DType, n: usize, k: usize, random: &mut Random) -> (Vec<u8>
         decoded.extend_from_slice(&values);
     }
     (packed, decoded)
+}
+
+/// `n` rows of blocks in the given form.
+pub fn laid_out(form: Form, dtype: DType, rows: Vec<u8>, n: usize, k: usize) -> Vec<u8> {
+    let Some(packing) = Packing::of(dtype).filter(|_| form == Form::Packed) else { return rows };
+    let mut bands = vec![0; packing.bytes(n, k)];
+    packing.pack(&rows, k, &mut bands);
+    bands
 }
 
 /// Bytes in memory that keeps its place, as weights have. Empty when there is no memory.

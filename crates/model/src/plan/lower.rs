@@ -5,7 +5,7 @@ use kernels::ops::matmul::Input;
 use kernels::ops::*;
 use kernels::{Op, RowSet, Run, Slot, Step, Weight, choose};
 
-use super::places::{Places, attention_desc, matmul_desc};
+use super::places::{Places, attention_desc};
 use super::{PlanOptions, StepInfo};
 use crate::graph::{Graph, Node, NodeOp, ValueId};
 use crate::weights::{Matrix, Vector, Weights};
@@ -49,10 +49,18 @@ impl<'a> Lowering<'a> {
         let label = |shape: String| Label { name: &node.name, output: node.op.output(), shape };
         match &node.op {
             NodeOp::Embed { table, scale, out } => {
-                let desc =
-                    embed::Desc { table: table.dtype, width: table.columns, row_bytes: table.row_bytes, scale: *scale };
-                let slots = embed::Slots { table: self.weights.address(table), out: self.slot(*out) };
-                self.push::<Embed>(label(format!("{} x {} {}", table.rows, table.columns, table.dtype)), desc, slots);
+                // A table that some product reads packed is not read from the file at all.
+                let form = self.weights.forms(table)[0];
+                let desc = embed::Desc {
+                    table: table.dtype,
+                    form,
+                    width: table.columns,
+                    row_bytes: table.row_bytes,
+                    scale: *scale,
+                };
+                let slots = embed::Slots { table: self.weights.address(table, form), out: self.slot(*out) };
+                let shape = format!("{} x {} {}, {}", table.rows, table.columns, table.dtype, form.name());
+                self.push::<Embed>(label(shape), desc, slots);
             }
             NodeOp::RopeTable { inv_freq, magnitude, out } => {
                 let desc = rope_table::Desc { rotary_dim: 2 * inv_freq.len(), magnitude: *magnitude };
@@ -114,8 +122,8 @@ impl<'a> Lowering<'a> {
 
     fn matmul(&mut self, index: usize, node: &Node, x: ValueId, weight: &Matrix, bias: Option<&Vector>, out: ValueId) {
         let rows = self.rows(x);
-        let input = self.places.inputs[index].unwrap_or(Input::F32);
-        let x_slot = match (input, self.places.copies.get(&x.0)) {
+        let Some(desc) = self.places.matmuls[index] else { return };
+        let x_slot = match (desc.input, self.places.copies.get(&x.0)) {
             (Input::Q8, Some(&copy)) => {
                 if !self.quantized[x.0] {
                     let width = self.graph.values[x.0].width;
@@ -129,15 +137,15 @@ impl<'a> Lowering<'a> {
             }
             _ => self.slot(x),
         };
-        let desc = matmul_desc(weight, bias.is_some(), input, self.options);
         let slots = matmul::Slots {
-            weight: self.weights.address(weight),
+            weight: self.weights.address(weight, desc.form),
             bias: bias.map_or(Weight(std::ptr::null()), address),
             x: x_slot,
             out: self.slot(out),
             rows,
         };
-        let shape = format!("{} x {} {}, input {input:?}", weight.rows, weight.columns, weight.dtype);
+        let (dtype, input, form) = (weight.dtype, desc.input, desc.form.name());
+        let shape = format!("{} x {} {dtype}, {form}, input {input:?}", weight.rows, weight.columns);
         self.push::<Matmul>(Label { name: &node.name, output: Some(out), shape }, desc, slots);
     }
 

@@ -10,6 +10,7 @@ use device::Hardware;
 use kernels::{Exactness, KvLayout, KvType, OpKind, Policy, Program, Record, Rows, Slot};
 
 use crate::graph::ValueId;
+use crate::weights::Matrix;
 use crate::{Error, Graph, Weights};
 
 /// What a plan is made for.
@@ -31,6 +32,11 @@ pub struct PlanOptions {
     pub v: KvType,
     /// Positions per block of the cache.
     pub block_size: usize,
+}
+
+/// The matrices of `graph` that gain from being laid out anew on this machine, for plans under `policy`.
+pub fn worth_repacking(graph: &Graph, hardware: &Hardware, policy: &Policy) -> Vec<Matrix> {
+    places::worth_repacking(graph, hardware, policy)
 }
 
 /// A finished plan.
@@ -76,7 +82,7 @@ impl Plan {
     /// None at present; every op has a reference that takes every shape. The type leaves room for plans
     /// that demand what the machine lacks.
     pub fn build(graph: &Arc<Graph>, weights: &Arc<Weights>, options: &PlanOptions) -> Result<Self, Error> {
-        let places = places::Places::assign(graph, options);
+        let places = places::Places::assign(graph, weights, options);
         let mut lowering = lower::Lowering::new(graph, weights, options, &places);
         lowering.run();
         let record = Record::new(lowering.steps.len());

@@ -1,16 +1,18 @@
-//! Where values live: which matmuls read int8 copies of their inputs, and a slot for every value and
-//! every copy, reused once its last reader has run.
+//! Where values live: in which form each matmul reads its input and its weights, and a slot for every value
+//! and every int8 copy, reused once its last reader has run.
 
 use std::collections::BTreeMap;
 
+use device::Hardware;
 use kernels::ops::matmul::{self, Input};
 use kernels::ops::{Matmul, attention, quantize};
-use kernels::{RowSet, Slot, beats_reference};
+use kernels::packed::Form;
+use kernels::{Policy, RowSet, Rows, Slot, best_way};
 
 use super::PlanOptions;
 use crate::arena::Arena;
 use crate::graph::{Graph, NodeOp};
-use crate::weights::Matrix;
+use crate::weights::{Matrix, Weights};
 
 /// Slots of values and of int8 copies.
 pub(super) struct Places {
@@ -18,20 +20,23 @@ pub(super) struct Places {
     pub(super) slots: Vec<Slot>,
     /// By value, for those that some matmul reads as int8.
     pub(super) copies: BTreeMap<usize, Slot>,
-    /// Form of each matmul's input, by node.
-    pub(super) inputs: Vec<Option<Input>>,
+    /// Each matmul's problem, by node.
+    pub(super) matmuls: Vec<Option<matmul::Desc>>,
     /// Scratch of the attention ops, one after another.
     pub(super) attention_scratch: Slot,
     pub(super) arena_bytes: usize,
 }
 
 impl Places {
-    pub(super) fn assign(graph: &Graph, options: &PlanOptions) -> Self {
-        let inputs: Vec<Option<Input>> = graph
+    pub(super) fn assign(graph: &Graph, weights: &Weights, options: &PlanOptions) -> Self {
+        let matmuls: Vec<Option<matmul::Desc>> = graph
             .nodes
             .iter()
             .map(|node| match &node.op {
-                NodeOp::Matmul { weight, .. } => Some(input_form(weight, options)),
+                NodeOp::Matmul { weight, bias, .. } => {
+                    let (rows, hardware, policy) = (options.rows, &options.hardware, &options.policy);
+                    Some(matmul_desc(weight, weights.forms(weight), bias.is_some(), rows, hardware, policy))
+                }
                 _ => None,
             })
             .collect();
@@ -55,7 +60,8 @@ impl Places {
         let mut slots = vec![None; graph.values.len()];
         let mut copies = BTreeMap::new();
         for (index, node) in graph.nodes.iter().enumerate() {
-            if let (NodeOp::Matmul { x, .. }, Some(Input::Q8)) = (&node.op, inputs[index]) {
+            if let (NodeOp::Matmul { x, .. }, Some(matmul::Desc { input: Input::Q8, .. })) = (&node.op, &matmuls[index])
+            {
                 copies.entry(x.0).or_insert_with(|| arena.take(copy_bytes(x.0)));
             }
             if let Some(out) = node.op.output() {
@@ -75,31 +81,50 @@ impl Places {
             }
         }
         let slots = slots.into_iter().map(|slot| slot.unwrap_or(Slot(0))).collect();
-        Self { slots, copies, inputs, attention_scratch, arena_bytes: arena.bytes() }
+        Self { slots, copies, matmuls, attention_scratch, arena_bytes: arena.bytes() }
     }
 }
 
-/// Int8 where the policy allows its loss and a kernel better than the reference takes it; else f32.
-fn input_form(weight: &Matrix, options: &PlanOptions) -> Input {
-    let fits = weight.dtype.is_quantized() && weight.columns.is_multiple_of(quantize::BLOCK);
-    if !fits || !options.policy.allows(quantize::EXACTNESS) {
-        return Input::F32;
-    }
-    let desc = matmul_desc(weight, false, Input::Q8, options);
-    if beats_reference::<Matmul>(&desc, &options.hardware, &options.policy) { Input::Q8 } else { Input::F32 }
-}
-
-/// The description of a product with `weight`.
-pub(super) fn matmul_desc(weight: &Matrix, bias: bool, input: Input, options: &PlanOptions) -> matmul::Desc {
-    matmul::Desc {
+/// The description of a product with `weight`, in whatever forms of activations and weights the best kernel takes.
+fn matmul_desc(
+    weight: &Matrix,
+    forms: &[Form],
+    bias: bool,
+    rows: Rows,
+    hardware: &Hardware,
+    policy: &Policy,
+) -> matmul::Desc {
+    let way = |input, form| matmul::Desc {
         weight: weight.dtype,
+        form,
         input,
         n: weight.rows,
         k: weight.columns,
         row_bytes: weight.row_bytes,
         bias,
-        rows: options.rows,
-    }
+        rows,
+    };
+    let int8 = weight.dtype.is_quantized()
+        && weight.columns.is_multiple_of(quantize::BLOCK)
+        && policy.allows(quantize::EXACTNESS);
+    let inputs = if int8 { &[Input::F32, Input::Q8][..] } else { &[Input::F32] };
+    let ways: Vec<_> = inputs.iter().flat_map(|&input| forms.iter().map(move |&form| way(input, form))).collect();
+    best_way::<Matmul>(&ways, hardware, policy).unwrap_or_else(|| way(Input::F32, Form::Rows))
+}
+
+/// The matrices for which some kernel is better on a packed copy than any on the file's rows, whatever the
+/// number of rows of a step: one form serves all plans.
+pub(super) fn worth_repacking(graph: &Graph, hardware: &Hardware, policy: &Policy) -> Vec<Matrix> {
+    let better = |weight: &Matrix| {
+        let forms = [Form::Rows, Form::Packed];
+        let form = |rows| matmul_desc(weight, &forms, false, rows, hardware, policy).form;
+        weight.packing().is_some() && Rows::ALL.into_iter().all(|rows| form(rows) == Form::Packed)
+    };
+    let weights = graph.nodes.iter().filter_map(|node| match &node.op {
+        NodeOp::Matmul { weight, .. } => Some(*weight),
+        _ => None,
+    });
+    weights.filter(better).collect()
 }
 
 /// The description of a layer's attention.

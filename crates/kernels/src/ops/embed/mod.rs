@@ -9,8 +9,10 @@ use device::Shard;
 use crate::cost::Cost;
 use crate::launch::{Frame, RowSet, Slot, Weight};
 use crate::op::{Op, OpKind};
-use crate::rows::{row, row_mut};
+use crate::packed::Form;
+use crate::rows::row_mut;
 use crate::variant::{Exactness, Launch, Variant, any};
+use crate::weights::RowReader;
 
 /// The operation.
 pub struct Embed;
@@ -20,9 +22,11 @@ pub struct Embed;
 pub struct Desc {
     /// Type of the table.
     pub table: DType,
+    /// How it lies in memory.
+    pub form: Form,
     /// Values per row.
     pub width: usize,
-    /// Bytes per row of the table.
+    /// Bytes per row of the table in the file.
     pub row_bytes: usize,
     /// Factor on every value (Gemma: the root of the width).
     pub scale: f32,
@@ -68,11 +72,13 @@ const REFERENCE: Variant<Embed> = Variant {
     exactness: Exactness::Bitwise,
     accepts: any,
     launch: Launch::Cpu(|desc: &Desc, args: &Args, shard: &Shard<'_>| {
-        for i in shard.range(args.num_rows, 1) {
-            // SAFETY: bound to live memory; the engine admits only ids below the vocabulary size.
-            unsafe {
-                let token = *args.tokens.add(i) as usize;
-                reference::embed(desc, row(args.table, token, desc.row_bytes), row_mut(args.out, i, desc.width));
+        // SAFETY: bound to live memory; the engine admits only ids below the vocabulary size.
+        unsafe {
+            let table = RowReader::new(args.table, desc.table, desc.form, desc.width, desc.row_bytes);
+            for i in shard.range(args.num_rows, 1) {
+                let out = row_mut(args.out, i, desc.width);
+                table.decode(*args.tokens.add(i) as usize, out);
+                reference::scale(desc, out);
             }
         }
     }),

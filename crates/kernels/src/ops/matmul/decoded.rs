@@ -6,13 +6,14 @@ use std::arch::x86_64::*;
 use device::Shard;
 
 use super::{Args, Desc, Input};
+use crate::packed::Form;
 use crate::rows::{row, row_mut};
 use crate::scratch::with_scratch;
 use crate::weights::decode_row;
 
-/// f32 activations with weights of any type.
+/// f32 activations with weights of any type, as they lie in the file.
 pub fn accepts(desc: &Desc) -> bool {
-    desc.input == Input::F32
+    desc.input == Input::F32 && desc.form == Form::Rows
 }
 
 /// The kernel for AVX2. Tiles are runs of weight rows.

@@ -13,6 +13,7 @@ use device::Shard;
 use super::formats_avx512::*;
 use super::{Args, Desc, Input};
 use crate::ops::quantize::{Q8Row, q8_row};
+use crate::packed::Form;
 use crate::rows::row;
 use gguf::DType;
 
@@ -50,7 +51,7 @@ pub trait Format {
 /// Quantised types with a form of their own.
 pub fn accepts(desc: &Desc) -> bool {
     use DType::*;
-    desc.input == Input::Q8
+    (desc.input, desc.form) == (Input::Q8, Form::Rows)
         && matches!(desc.weight, Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0 | Q4_K | Q5_K | Q6_K)
         && desc.rows != crate::op::Rows::Many
 }

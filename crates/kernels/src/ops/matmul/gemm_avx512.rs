@@ -14,6 +14,7 @@ use device::Shard;
 use super::transpose_avx512::transpose_16x16;
 use super::{Args, Desc, Input};
 use crate::ops::quantize::q8_row;
+use crate::packed::Form;
 use crate::rows::{row, row_mut};
 use crate::scratch::{Carve, with_scratch};
 use crate::weights::unpack_row;
@@ -25,7 +26,10 @@ const TILE_ROWS: usize = 6;
 
 /// Quantised weights of whole groups of 64 columns, int8 activations.
 pub fn accepts(desc: &Desc) -> bool {
-    desc.input == Input::Q8 && desc.weight.is_quantized() && desc.k.is_multiple_of(32) && desc.k >= 32
+    (desc.input, desc.form) == (Input::Q8, Form::Rows)
+        && desc.weight.is_quantized()
+        && desc.k.is_multiple_of(32)
+        && desc.k >= 32
 }
 
 /// Unpacked weights of 32 rows and what the current activation rows contribute per group.

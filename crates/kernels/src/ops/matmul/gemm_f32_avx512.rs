@@ -7,6 +7,7 @@ use device::Shard;
 
 use super::transpose_avx512::transpose_16x16;
 use super::{Args, Desc, Input};
+use crate::packed::Form;
 use crate::rows::{row, row_mut};
 use crate::scratch::with_scratch;
 use crate::weights::decode_row;
@@ -20,7 +21,7 @@ const TILE_ROWS: usize = 12;
 
 /// Whether pieces of [`PANEL_COLUMNS`] are whole blocks: they are for every type.
 pub fn accepts(desc: &Desc) -> bool {
-    desc.input == Input::F32
+    desc.input == Input::F32 && desc.form == Form::Rows
 }
 
 /// The kernel. Tiles are (panel, range of activation rows), the latter cut only when there are few panels.

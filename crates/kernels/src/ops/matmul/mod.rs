@@ -1,7 +1,7 @@
 //! Weights times activations: `out[r, n] = Σ_k x[r, k] * w[n, k] (+ bias[n])`.
 //!
-//! Weights stay in the blocks of the GGUF file. Activations are f32 (exact plan, float weights) or
-//! the int8 rows of `quantize`.
+//! Weights lie in the blocks of the GGUF file or in the bands of [`packed`](crate::packed). Activations are f32
+//! (exact plan, float weights) or the int8 rows of `quantize`.
 
 pub mod reference;
 
@@ -28,6 +28,7 @@ use crate::cost::{Cost, Unit};
 use crate::launch::{Frame, RowSet, Slot, Weight};
 use crate::op::{Op, OpKind, Rows};
 use crate::ops::quantize;
+use crate::packed::Form;
 use crate::variant::{Exactness, Launch, Variant, any};
 
 /// The operation.
@@ -47,13 +48,15 @@ pub enum Input {
 pub struct Desc {
     /// Type of the weights.
     pub weight: DType,
+    /// How they lie in memory.
+    pub form: Form,
     /// Form of the activations.
     pub input: Input,
     /// Output features: rows of the weight matrix.
     pub n: usize,
     /// Input features: columns of the weight matrix.
     pub k: usize,
-    /// Bytes per row of the weight matrix.
+    /// Bytes per row of the weight matrix in the file.
     pub row_bytes: usize,
     /// Whether a bias is added.
     pub bias: bool,
@@ -64,7 +67,7 @@ pub struct Desc {
 /// Places.
 #[derive(Clone, Copy, Debug)]
 pub struct Slots {
-    /// `[n, k]` in blocks.
+    /// `[n, k]` in its form.
     pub weight: Weight,
     /// `[n]` f32, or anything when the description has no bias.
     pub bias: Weight,

@@ -5,7 +5,7 @@ use device::Shard;
 use super::{Args, Desc, Input};
 use crate::ops::quantize::{BLOCK, q8_row};
 use crate::rows::row;
-use crate::weights::decode_row;
+use crate::weights::RowReader;
 
 /// `Σ x·w` in f64, rounded once.
 pub fn dot(x: &[f32], w: &[f32]) -> f32 {
@@ -19,10 +19,12 @@ pub fn dot(x: &[f32], w: &[f32]) -> f32 {
 pub unsafe fn matmul(desc: &Desc, args: &Args, shard: &Shard<'_>) {
     let mut weights = vec![0f32; desc.k];
     let mut dequantized = vec![0f32; desc.k];
+    // SAFETY: the caller's promise.
+    let rows = unsafe { RowReader::new(args.weight, desc.weight, desc.form, desc.k, desc.row_bytes) };
     for n in shard.range(desc.n, 1) {
         // SAFETY: the caller's promise; each output column belongs to one worker.
         unsafe {
-            decode_row(desc.weight, row(args.weight, n, desc.row_bytes), &mut weights);
+            rows.decode(n, &mut weights);
             let bias = if desc.bias { *args.bias.add(n) } else { 0.0 };
             for r in 0..args.num_rows {
                 let x = match desc.input {

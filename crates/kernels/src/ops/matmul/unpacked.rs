@@ -1,4 +1,4 @@
-//! Int8 activations with any quantised weights, one weight row at a time: the row is unpacked to codes,
+//! Int8 activations with any quantised weights in any form, one weight row at a time: the row is unpacked to codes,
 //! scales and mins, then multiplied with every activation row. The form for types and machines that
 //! have no better one.
 
@@ -8,9 +8,9 @@ use device::Shard;
 
 use super::{Args, Desc, Input};
 use crate::ops::quantize::{BLOCK, Q8Row, q8_row};
-use crate::rows::{row, row_mut};
+use crate::rows::row_mut;
 use crate::scratch::{Carve, with_scratch};
-use crate::weights::unpack_row;
+use crate::weights::RowReader;
 
 /// Quantised weights, int8 activations.
 pub fn accepts(desc: &Desc) -> bool {
@@ -24,6 +24,8 @@ pub fn accepts(desc: &Desc) -> bool {
 #[target_feature(enable = "avx2,fma")]
 pub unsafe fn unpacked_avx2(desc: &Desc, args: &Args, shard: &Shard<'_>) {
     let num_groups = desc.k / desc.weight.group_len();
+    // SAFETY: the caller's promise.
+    let rows = unsafe { RowReader::new(args.weight, desc.weight, desc.form, desc.k, desc.row_bytes) };
     let tile_rows = (desc.n / (16 * shard.count)).clamp(1, 16);
     let carve = |base| {
         let mut carve = Carve::new(base);
@@ -38,7 +40,7 @@ pub unsafe fn unpacked_avx2(desc: &Desc, args: &Args, shard: &Shard<'_>) {
                     let codes = row_mut(codes, 0, desc.k);
                     let scales = row_mut(scales, 0, num_groups);
                     let mins = row_mut(mins, 0, if desc.weight.has_mins() { num_groups } else { 0 });
-                    unpack_row(desc.weight, row(args.weight, n, desc.row_bytes), codes, scales, mins);
+                    rows.unpack(n, codes, scales, mins);
                     let bias = if desc.bias { *args.bias.add(n) } else { 0.0 };
                     for r in 0..args.num_rows {
                         let x = q8_row(args.x, r, desc.k);
