@@ -28,7 +28,7 @@ use crate::cost::{Cost, Unit};
 use crate::launch::{Frame, RowSet, Slot, Weight};
 use crate::op::{Op, OpKind, Rows};
 use crate::ops::quantize;
-use crate::packed::Form;
+use crate::packed::{Form, Packing};
 use crate::variant::{Exactness, Launch, Variant, any};
 
 /// The operation.
@@ -62,6 +62,16 @@ pub struct Desc {
     pub bias: bool,
     /// Regime the plan is made for.
     pub rows: Rows,
+}
+
+impl Desc {
+    /// Bytes of the weights.
+    pub fn weight_bytes(&self) -> usize {
+        match Packing::of(self.weight) {
+            Some(packing) if self.form == Form::Packed => packing.bytes(self.n, self.k),
+            _ => self.n * self.row_bytes,
+        }
+    }
 }
 
 /// Places.
@@ -123,7 +133,7 @@ impl Op for Matmul {
         };
         let bias_bytes = if desc.bias { 4 * n } else { 0 };
         Cost {
-            fixed_bytes: n * desc.row_bytes as u64 + bias_bytes,
+            fixed_bytes: desc.weight_bytes() as u64 + bias_bytes,
             row_bytes: input_bytes + 4 * n,
             row_ops: 2 * n * k,
             unit,
