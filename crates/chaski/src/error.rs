@@ -41,6 +41,9 @@ pub enum Error {
     /// The file cannot be opened.
     #[error(transparent)]
     File(device::Error),
+    /// A technique that there is not, or that cannot be on.
+    #[error("--technique {0}")]
+    Technique(#[from] engine::technique::SwitchError),
     /// The engine refused or a step failed.
     #[error(transparent)]
     Engine(#[from] engine::Error),

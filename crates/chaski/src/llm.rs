@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use device::{Hardware, Isa, Mapping};
+use device::Mapping;
 use engine::batch::{Batch, BlockCopy, SeqId};
 use engine::cache::KvCache;
 use engine::engine::{Engine, StepRunner};
 use engine::observer::OpCount;
 use engine::runner::{Runner, RunnerOptions};
+use engine::sampler::{Params, Sampler, VocabInfo};
 use engine::scheduler::Rules;
+use engine::technique::{ActiveForm, Resolved};
 use kernels::Rows;
 use model::{Graph, Hparams, StepInfo, Weights};
 use text::Tokenizer;
@@ -23,6 +25,7 @@ pub struct Llm {
     tokenizer: Arc<Tokenizer>,
     chat_template: Option<String>,
     context: u32,
+    techniques: Vec<Resolved>,
     copies: Vec<BlockCopy>,
 }
 
@@ -39,6 +42,8 @@ pub struct ExplainRow {
     pub shape: String,
     /// The chosen variant.
     pub variant: &'static str,
+    /// The technique that brought it; `None` for the baseline's own.
+    pub technique: Option<&'static str>,
     /// How exact it is.
     pub exactness: String,
     /// Why it was chosen.
@@ -53,6 +58,7 @@ impl Llm {
     /// # Errors
     /// Names the file and what is wrong with it, or what the machine refuses.
     pub fn open(path: &Path, options: &Options) -> Result<Self, Error> {
+        let techniques = options.resolve()?;
         let named = |cause| Error::Model { path: path.display().to_string(), cause };
         let files = model_files(path).iter().map(|part| Mapping::open(part)).collect::<Result<Vec<_>, _>>();
         let files = files.map_err(|error| match error {
@@ -79,8 +85,8 @@ impl Llm {
             cache.share_prefixes()?;
         }
         let runner_options = RunnerOptions {
-            hardware: Hardware::probe().capped(options.isa.unwrap_or(Isa::Native)),
-            policy: options.plan.policy(),
+            hardware: options.hardware(),
+            policy: options.policy(&techniques),
             num_threads: options.threads,
             max_rows: limits.step_tokens as usize,
             k,
@@ -95,6 +101,7 @@ impl Llm {
             weights,
             chat_template,
             context: limits.context,
+            techniques,
             copies: Vec::new(),
         })
     }
@@ -127,6 +134,20 @@ impl Llm {
     /// The step loop, for requests.
     pub fn engine(&mut self) -> &mut Engine<Runner> {
         &mut self.engine
+    }
+
+    /// Every technique with what became of it, in the catalogue's order.
+    pub fn techniques(&self) -> &[Resolved] {
+        &self.techniques
+    }
+
+    /// A sampler for one request; where a technique that is on can do its whole chain, in that form.
+    ///
+    /// # Errors
+    /// When the parameters contradict each other or the vocabulary.
+    pub fn sampler(&self, params: &Params, vocab: &VocabInfo, random_seed: u64) -> Result<Sampler, Error> {
+        let forms: Vec<ActiveForm> = self.techniques.iter().flat_map(Resolved::active_forms).collect();
+        Sampler::with_forms(params, vocab, random_seed, &forms).map_err(|error| Error::Engine(error.into()))
     }
 
     /// Every step of the plans with the reason for its kernel, one regime after the other.
@@ -194,6 +215,7 @@ fn explain_row(regime: &'static str, step: &StepInfo) -> ExplainRow {
         op: step.op.name(),
         shape: step.shape.clone(),
         variant: step.variant,
+        technique: step.technique,
         exactness: step.exactness.to_string(),
         reason: step.reason.clone(),
         runner_up: step.runner_up,

@@ -1,6 +1,7 @@
 //! How a model is to be opened.
 
 use device::{Hardware, Isa};
+use engine::technique::{Resolved, State, Switch, SwitchError, Technique, resolve};
 use kernels::{KvType, Policy};
 
 /// Which plan judges or runs (ARCHITECTURE.md, "Three plans").
@@ -61,6 +62,32 @@ pub struct Options {
     pub max_waiting: u32,
     /// `--rope-*` and `--yarn-*`.
     pub rope: model::rope::Overrides,
+    /// The techniques that there are, most wanted first.
+    pub catalogue: &'static [&'static Technique],
+    /// What is wanted of them; a technique that no switch names is off.
+    pub techniques: Vec<Switch>,
+}
+
+impl Options {
+    /// The machine, capped as asked.
+    pub fn hardware(&self) -> Hardware {
+        Hardware::probe().capped(self.isa.unwrap_or(Isa::Native))
+    }
+
+    /// What becomes of each technique on this machine, under this plan.
+    ///
+    /// # Errors
+    /// When a switch names what there is not, or asks for what cannot be.
+    pub fn resolve(&self) -> Result<Vec<Resolved>, SwitchError> {
+        resolve(self.catalogue, &self.techniques, &self.hardware(), self.plan.policy().weakest)
+    }
+
+    /// What the plan may choose from when these techniques are on.
+    pub(crate) fn policy(&self, techniques: &[Resolved]) -> Policy {
+        let on = techniques.iter().filter(|resolved| resolved.state == State::On);
+        let extra = on.flat_map(|resolved| resolved.technique.variants()).collect();
+        Policy { extra, ..self.plan.policy() }
+    }
 }
 
 impl Default for Options {
@@ -80,6 +107,8 @@ impl Default for Options {
             cache_prompts: false,
             max_waiting: u32::MAX,
             rope: model::rope::Overrides::default(),
+            catalogue: techniques::CATALOG,
+            techniques: Vec::new(),
         }
     }
 }

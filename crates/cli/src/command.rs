@@ -13,6 +13,7 @@ pub enum Command {
     Devices,
     Pull,
     Models,
+    Techniques,
 }
 
 /// How a command looks from outside.
@@ -98,6 +99,13 @@ pub const COMMANDS: &[Row] = &[
         words: &[],
         examples: &["chaski models"],
     },
+    Row {
+        command: Command::Techniques,
+        name: "techniques",
+        about: "List the research techniques: papers, knobs, and what becomes of each on this machine",
+        words: &[],
+        examples: &["chaski techniques", "chaski techniques --technique all=auto -o json"],
+    },
 ];
 
 /// Commands that have a name already but nothing behind it, and what to use meanwhile.
@@ -138,8 +146,10 @@ impl Commands {
     pub const EXPLAIN: Commands = Commands(Command::Explain.bit());
     pub const DEVICES: Commands = Commands(Command::Devices.bit());
     pub const MODELS: Commands = Commands(Command::Models.bit());
+    pub const TECHNIQUES: Commands = Commands(Command::Techniques.bit());
     /// Commands that take a model.
-    pub const WITH_MODEL: Commands = Commands(!(Command::Devices.bit() | Command::Models.bit()));
+    pub const WITH_MODEL: Commands =
+        Commands(!(Command::Devices.bit() | Command::Models.bit() | Command::Techniques.bit()));
     /// Commands that build a plan for a model.
     pub const WITH_PLAN: Commands = Self::RUN.and(Self::BENCH).and(Self::PERPLEXITY).and(Self::EXPLAIN);
     /// Commands that take one context size, batch size and so on (`bench` takes lists of them).

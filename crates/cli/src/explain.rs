@@ -6,8 +6,8 @@ use chaski::ExplainRow;
 use serde_json::json;
 
 use crate::log::Log;
-use crate::open;
 use crate::settings::{Format, Settings};
+use crate::{open, techniques};
 
 /// Prints the plan. Steps that are alike (the same work in another layer) are one line, unless `-v` asks for all.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
@@ -17,13 +17,16 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if settings.output.format == Format::Json {
         let list: Vec<serde_json::Value> = steps.iter().map(Step::json).collect();
-        writeln!(out, "{:#}", json!({ "num_steps": steps.len(), "steps": list }))?;
+        let techniques: Vec<serde_json::Value> = llm.techniques().iter().map(techniques::standing).collect();
+        let report = json!({ "num_steps": steps.len(), "steps": list, "techniques": techniques });
+        writeln!(out, "{report:#}")?;
         return Ok(out.flush()?);
     }
     let lines =
         if settings.output.verbosity > 3 { steps.iter().map(|step| (step, 1)).collect() } else { alike(&steps) };
     table(&mut out, &lines)?;
     writeln!(out, "\n{} steps", steps.len())?;
+    techniques::standings(&mut out, llm.techniques())?;
     Ok(out.flush()?)
 }
 
@@ -42,6 +45,7 @@ struct Step {
     op: String,
     shape: String,
     variant: String,
+    technique: Option<&'static str>,
     exactness: String,
     reason: String,
     runner_up: Option<String>,
@@ -55,6 +59,7 @@ impl Step {
             op: row.op.to_owned(),
             shape: row.shape.clone(),
             variant: row.variant.to_owned(),
+            technique: row.technique,
             exactness: row.exactness.clone(),
             reason: row.reason.clone(),
             runner_up: row.runner_up.map(str::to_owned),
@@ -68,6 +73,7 @@ impl Step {
             "op": self.op,
             "shape": self.shape,
             "variant": self.variant,
+            "technique": self.technique,
             "exactness": self.exactness,
             "reason": self.reason,
             "runner_up": self.runner_up,
@@ -125,6 +131,7 @@ mod tests {
             op: op.into(),
             shape: "[n, 64]".into(),
             variant: format!("{op}/f32/avx2"),
+            technique: None,
             exactness: "bitwise".into(),
             reason: "first in preference order".into(),
             runner_up: runner_up.map(str::to_owned),

@@ -22,6 +22,7 @@ mod run;
 mod settings;
 mod source;
 mod stepper;
+mod techniques;
 mod tokenize;
 mod units;
 
@@ -65,6 +66,7 @@ fn perform(action: Action, settings: &Settings) -> anyhow::Result<()> {
 }
 
 fn run_command(command: Command, settings: &Settings) -> anyhow::Result<()> {
+    techniques::check(settings)?;
     match command {
         Command::Run => run::run(settings),
         Command::Bench => bench::run(settings),
@@ -75,6 +77,7 @@ fn run_command(command: Command, settings: &Settings) -> anyhow::Result<()> {
         Command::Devices => devices::run(settings),
         Command::Pull => pull::run(settings),
         Command::Models => models::run(settings),
+        Command::Techniques => techniques::run(settings),
     }
 }
 

@@ -16,14 +16,13 @@ pub fn llm(settings: &Settings, log: &mut Log) -> anyhow::Result<Llm> {
     llm_at(&source::resolve(&settings.model)?, &settings.load, log)
 }
 
-/// The model in this file.
-pub fn llm_at(path: &Path, load: &Load, log: &mut Log) -> anyhow::Result<Llm> {
-    let begin = Instant::now();
+/// The library's options.
+pub fn options(load: &Load) -> anyhow::Result<Options> {
     let (kv_type_k, kv_type_v) = load.kv_types();
     if load.plan != Plan::Baseline && (kv_type_k, kv_type_v) != (KvType::F32, KvType::F32) {
         bail!("-ctk and -ctv: the exact and the reference plan cache f32 only; leave them out");
     }
-    let options = Options {
+    Ok(Options {
         plan: match load.plan {
             Plan::Baseline => PlanKind::Baseline,
             Plan::Exact => PlanKind::Exact,
@@ -37,8 +36,15 @@ pub fn llm_at(path: &Path, load: &Load, log: &mut Log) -> anyhow::Result<Llm> {
         kv_type_k,
         kv_type_v,
         rope: load.rope,
+        techniques: load.techniques.clone(),
         ..Options::default()
-    };
+    })
+}
+
+/// The model in this file.
+pub fn llm_at(path: &Path, load: &Load, log: &mut Log) -> anyhow::Result<Llm> {
+    let begin = Instant::now();
+    let options = options(load)?;
     let llm = Llm::open(path, &options)?;
     log.trace(format_args!(
         "{}: loaded in {:.3} s, {} threads, context {}",
@@ -47,6 +53,10 @@ pub fn llm_at(path: &Path, load: &Load, log: &mut Log) -> anyhow::Result<Llm> {
         options.threads,
         llm.context()
     ));
+    for resolved in llm.techniques() {
+        let (id, state) = (resolved.technique.id, resolved.state.name());
+        log.trace(format_args!("technique {id}: {state} ({})", resolved.reason));
+    }
     Ok(llm)
 }
 

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use device::Isa;
+use engine::technique::Switch;
 use kernels::KvType;
 
 /// All settings of one call of the program.
@@ -52,6 +53,7 @@ pub struct Load {
     pub kv_type_k: Option<KvType>,
     pub kv_type_v: Option<KvType>,
     pub rope: model::rope::Overrides,
+    pub techniques: Vec<Switch>,
 }
 
 /// Which variants the plan may use.
@@ -209,6 +211,7 @@ impl Default for Load {
             kv_type_k: None,
             kv_type_v: None,
             rope: Default::default(),
+            techniques: Vec::new(),
         }
     }
 }

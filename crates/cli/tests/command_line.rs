@@ -7,7 +7,9 @@ use support::{chaski, complaint_of, stdout_of};
 #[test]
 fn help_shows_the_commands_and_their_flags() {
     let program = stdout_of(&["--help"]);
-    for command in ["run", "bench", "perplexity", "tokenize", "inspect", "explain", "devices", "pull", "models"] {
+    for command in
+        ["run", "bench", "perplexity", "tokenize", "inspect", "explain", "devices", "pull", "models", "techniques"]
+    {
         assert!(program.contains(command), "{command} is missing in:\n{program}");
         let page = stdout_of(&[command, "--help"]);
         assert!(page.contains(&format!("Usage: chaski {command}")) && page.contains("Examples:"), "{page}");
@@ -76,5 +78,23 @@ fn a_call_without_a_model_says_how_to_give_one() {
         let outcome = chaski(&[command]);
         assert_eq!(outcome.code, Some(1), "{command}: {outcome:?}");
         assert!(outcome.stderr.contains("given"), "{command}: {outcome:?}");
+    }
+}
+
+#[test]
+fn every_command_knows_the_techniques() {
+    let page = stdout_of(&["techniques", "--technique", "all=auto"]);
+    let list: Vec<serde_json::Value> = serde_json::from_str(&stdout_of(&["techniques", "-o", "json"])).unwrap();
+    for entry in &list {
+        let id = entry["id"].as_str().unwrap();
+        assert!(page.contains(id) && entry["state"] == "off" && entry["reason"] == "not asked for", "{entry}");
+    }
+    for command in
+        ["run", "bench", "perplexity", "tokenize", "inspect", "explain", "devices", "pull", "models", "techniques"]
+    {
+        let line = complaint_of(&[command, "--technique", "nosuch=on"], 1);
+        assert!(line.starts_with("--technique nosuch: no such technique; there are "), "{command}: {line}");
+        let line = complaint_of(&[command, "--technique", "nosuch=maybe"], 2);
+        assert!(line.starts_with("--technique: nosuch: expected on, off or auto, got `maybe`"), "{command}: {line}");
     }
 }

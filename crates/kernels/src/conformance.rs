@@ -2,8 +2,8 @@
 //! ones, must be as close to its op's reference as it declares, and must give the same bits whatever
 //! the number of workers.
 //!
-//! A variant enters by standing in its op's list. Called by the crate's tests, and with other lists by
-//! whoever adds variants to an op.
+//! A variant enters by standing in its op's list, or in what a technique provides. Called by the tests of
+//! this crate, and by those of `techniques` over the whole catalogue ([`check_extra`]).
 
 mod attention;
 mod cache;
@@ -20,7 +20,8 @@ pub use case::{Arena, Bounds, Case, Output, Place};
 pub use random::{Random, Values};
 
 use crate::op::Op;
-use crate::variant::Variant;
+use crate::table::OPS;
+use crate::variant::{AnyVariant, Variant};
 
 /// An op whose variants can be checked.
 pub trait Conform: Op {
@@ -99,6 +100,23 @@ pub fn check<O: Conform>(
         }
     });
     outcome.map(|()| verdicts)
+}
+
+/// Runs variants of any ops, as a technique brings them, each against its op's reference.
+///
+/// # Errors
+/// [`PoolError`] when a kernel panicked.
+pub fn check_extra(
+    hardware: &Hardware,
+    pools: &mut [Pool],
+    extra: &[&'static dyn AnyVariant],
+    seed: u64,
+) -> Result<Vec<Verdict>, PoolError> {
+    let mut verdicts = Vec::with_capacity(extra.len());
+    for op in OPS {
+        verdicts.extend((op.conform)(hardware, pools, extra, seed)?);
+    }
+    Ok(verdicts)
 }
 
 /// One problem, all variants. `twins` keeps the results of the problem before.

@@ -1,10 +1,11 @@
 //! Every op in one list, for what looks across ops: conformance, documentation, pins.
 
-use device::Feature;
+use device::{Feature, Hardware, Pool, PoolError};
 
+use crate::conformance::{self, Conform, Verdict};
 use crate::op::{Op, OpKind};
 use crate::ops;
-use crate::variant::{Exactness, Variant};
+use crate::variant::{AnyVariant, Exactness, Variant};
 
 /// What is known of a variant without its op's types.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +25,8 @@ pub struct OpRow {
     pub kind: OpKind,
     /// Its variants, best first.
     pub variants: fn() -> Vec<VariantRow>,
+    /// The conformance suite over those of these variants that run the op, held against its reference.
+    pub conform: fn(&Hardware, &mut [Pool], &[&'static dyn AnyVariant], u64) -> Result<Vec<Verdict>, PoolError>,
 }
 
 /// All ops.
@@ -42,9 +45,26 @@ pub const OPS: &[OpRow] = &[
     op_row::<ops::Gather>(),
 ];
 
-const fn op_row<O: Op>() -> OpRow {
+const fn op_row<O: Conform>() -> OpRow {
     const { check_reference::<O>() };
-    OpRow { kind: O::KIND, variants: rows::<O> }
+    OpRow { kind: O::KIND, variants: rows::<O>, conform: conform::<O> }
+}
+
+fn conform<O: Conform>(
+    hardware: &Hardware,
+    pools: &mut [Pool],
+    extra: &[&'static dyn AnyVariant],
+    seed: u64,
+) -> Result<Vec<Verdict>, PoolError> {
+    let mut variants: Vec<&'static Variant<O>> =
+        extra.iter().filter_map(|variant| variant.as_any().downcast_ref()).collect();
+    if variants.is_empty() {
+        return Ok(Vec::new());
+    }
+    variants.push(O::VARIANTS[O::VARIANTS.len() - 1]);
+    let mut verdicts = conformance::check(hardware, pools, &variants, seed)?;
+    verdicts.pop(); // the reference against itself
+    Ok(verdicts)
 }
 
 fn rows<O: Op>() -> Vec<VariantRow> {

@@ -133,6 +133,9 @@ fn read_folder(root: &Path, folder: &Path, files: &mut Vec<Source>) -> Result<()
     for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let entry = entry?;
         let (path, name) = (entry.path(), entry.file_name());
+        if SKIPPED.iter().any(|skipped| name == *skipped) {
+            continue; // `.git` is a file in a second working tree of one clone
+        }
         let kind = entry.file_type()?;
         if SKIPPED.iter().any(|skipped| name == *skipped) {
             continue;

@@ -4,11 +4,13 @@ use super::{Flag, Group};
 use crate::command::Commands;
 use crate::settings::Plan;
 use device::Isa;
+use engine::technique::Switch;
 use kernels::KvType;
 use model::rope::Method;
 
 const GROUP: Group = Group::Compute;
 const PLAN: Commands = Commands::WITH_PLAN;
+const RESOLVED: Commands = PLAN.and(Commands::TECHNIQUES);
 const SINGLE: Commands = Commands::SINGLE;
 
 /// More threads than any machine we know has cores; a larger number is a typing error.
@@ -25,17 +27,27 @@ pub const FLAGS: &[Flag] = &[
         "KIND",
         "baseline (fast), exact (no rounding beyond f32) or reference (plain loops, slow)",
     )
-    .on(GROUP, PLAN)
+    .on(GROUP, RESOLVED)
     .set(|s, g| {
         s.load.plan = g.choice(Plan::NAMES)?;
         Ok(())
     }),
     Flag::value(&["--isa"], "NAME", "use no instruction set above this one: scalar, avx2, avx512 or native")
-        .on(GROUP, PLAN)
+        .on(GROUP, RESOLVED)
         .set(|s, g| {
             s.load.isa = Some(g.choice(Isa::NAMES)?);
             Ok(())
         }),
+    Flag::value(
+        &["--technique"],
+        "ID=on|off|auto[,KNOB=VALUE…]",
+        "switch a research technique (`chaski techniques` lists them), or all=off|auto; may be given several times",
+    )
+    .on(GROUP, Commands::ALL)
+    .set(|s, g| {
+        s.load.techniques.push(Switch::parse(g.text).map_err(|problem| problem.to_string())?);
+        Ok(())
+    }),
     Flag::value(&["-t", "--threads"], "N", "threads (default: one per physical core)")
         .env("LLAMA_ARG_THREADS")
         .on(GROUP, SINGLE)

@@ -7,7 +7,8 @@ use crate::settings::Format;
 const GROUP: Group = Group::Output;
 const RUN: Commands = Commands::RUN;
 const ANY: Commands = Commands::ALL;
-const TABLES: Commands = Commands::INSPECT.and(Commands::EXPLAIN).and(Commands::DEVICES).and(Commands::MODELS);
+const TABLES: Commands =
+    Commands::INSPECT.and(Commands::EXPLAIN).and(Commands::DEVICES).and(Commands::MODELS).and(Commands::TECHNIQUES);
 
 pub const FLAGS: &[Flag] = &[
     Flag::value(&["-o", "--output"], "text|json", "shape of the output").on(GROUP, TABLES).set(|s, g| {

@@ -98,7 +98,11 @@ impl<'a> Session<'a> {
     ) -> anyhow::Result<Answer> {
         let request = self.request(prompt, max_new_tokens)?;
         let stages: Vec<&str> = request.sampler.stages().collect();
-        self.log.trace(format_args!("seed {}, samplers: {}", request.sampler.seed(), stages.join(" → ")));
+        let form = request.sampler.technique().map_or_else(String::new, |id| format!(", in the form of {id}"));
+        self.log.trace(format_args!("seed {}, samplers: {}{form}", request.sampler.seed(), stages.join(" → ")));
+        for (id, why) in request.sampler.refusals() {
+            self.log.trace(format_args!("technique {id}: the sampler chain runs instead: {why}"));
+        }
         let (mut text, mut tokens, mut outcome, mut broken) = (String::new(), Vec::new(), None, None);
         self.interrupted.store(false, Ordering::Relaxed);
         self.answering.store(true, Ordering::Relaxed);
@@ -242,7 +246,7 @@ impl<'a> Session<'a> {
         let end_of_generation: Vec<u32> = tokenizer.vocab().eog().collect();
         let vocab = VocabInfo { num_tokens, end_of_generation: &end_of_generation, suppressed: &[], breakers: &found };
         let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-        Ok(Sampler::new(params, &vocab, clock)?)
+        Ok(self.llm.sampler(params, &vocab, clock)?)
     }
 
     fn reverse_prompts(&self) -> anyhow::Result<Vec<String>> {

@@ -177,3 +177,6 @@ fn instead<'a>(wrong: &str, names: impl Iterator<Item = &'a str> + Clone, have: 
     let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
     format!("{guess}; {have} {all}")
 }
+
+#[cfg(test)]
+mod tests;

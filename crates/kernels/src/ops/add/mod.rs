@@ -31,9 +31,12 @@ pub struct Slots {
 
 /// Addresses.
 pub struct Args {
-    x: *mut f32,
-    y: *const f32,
-    num_rows: usize,
+    /// See [`Slots::x`].
+    pub x: *mut f32,
+    /// See [`Slots::y`].
+    pub y: *const f32,
+    /// Rows of this step.
+    pub num_rows: usize,
 }
 
 impl Op for Add {

@@ -81,10 +81,14 @@ pub const fn scratch_bytes(desc: &Desc, max_rows: usize) -> usize {
 
 /// Addresses.
 pub struct Args {
-    pub(crate) q: *const f32,
-    pub(crate) out: *mut f32,
-    pub(crate) scratch: *mut f32,
-    pub(crate) kv: KvFrame,
+    /// See [`Slots::q`].
+    pub q: *const f32,
+    /// See [`Slots::out`].
+    pub out: *mut f32,
+    /// See [`Slots::scratch`].
+    pub scratch: *mut f32,
+    /// The cache of the description's group.
+    pub kv: KvFrame,
 }
 
 impl Op for Attention {

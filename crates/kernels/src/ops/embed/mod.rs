@@ -43,10 +43,14 @@ pub struct Slots {
 
 /// Addresses.
 pub struct Args {
-    tokens: *const u32,
-    table: *const u8,
-    out: *mut f32,
-    num_rows: usize,
+    /// Token ids, `[num_rows]`.
+    pub tokens: *const u32,
+    /// See [`Slots::table`].
+    pub table: *const u8,
+    /// See [`Slots::out`].
+    pub out: *mut f32,
+    /// Rows of this step.
+    pub num_rows: usize,
 }
 
 impl Op for Embed {

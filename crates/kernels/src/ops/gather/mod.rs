@@ -29,10 +29,14 @@ pub struct Slots {
 
 /// Addresses.
 pub struct Args {
-    x: *const f32,
-    out: *mut f32,
-    output_rows: *const u32,
-    num_outputs: usize,
+    /// See [`Slots::x`].
+    pub x: *const f32,
+    /// See [`Slots::out`].
+    pub out: *mut f32,
+    /// Which rows yield logits, `[num_outputs]`.
+    pub output_rows: *const u32,
+    /// Rows that yield logits.
+    pub num_outputs: usize,
 }
 
 impl Op for Gather {

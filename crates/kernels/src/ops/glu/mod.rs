@@ -51,10 +51,14 @@ pub struct Slots {
 
 /// Addresses.
 pub struct Args {
-    pub(crate) gate: *const f32,
-    pub(crate) up: *const f32,
-    pub(crate) out: *mut f32,
-    pub(crate) num_rows: usize,
+    /// See [`Slots::gate`].
+    pub gate: *const f32,
+    /// See [`Slots::up`].
+    pub up: *const f32,
+    /// See [`Slots::out`].
+    pub out: *mut f32,
+    /// Rows of this step.
+    pub num_rows: usize,
 }
 
 impl Op for Glu {

@@ -41,9 +41,12 @@ pub struct Slots {
 
 /// Addresses.
 pub struct Args {
-    pub(crate) k: *const f32,
-    pub(crate) v: *const f32,
-    pub(crate) kv: KvFrame,
+    /// See [`Slots::k`].
+    pub k: *const f32,
+    /// See [`Slots::v`].
+    pub v: *const f32,
+    /// The cache of the description's group.
+    pub kv: KvFrame,
 }
 
 impl Op for KvStore {

@@ -91,11 +91,16 @@ pub struct Slots {
 
 /// Addresses.
 pub struct Args {
-    pub(crate) weight: *const u8,
-    pub(crate) bias: *const f32,
-    pub(crate) x: *const u8,
-    pub(crate) out: *mut f32,
-    pub(crate) num_rows: usize,
+    /// See [`Slots::weight`].
+    pub weight: *const u8,
+    /// See [`Slots::bias`]; null where there is none.
+    pub bias: *const f32,
+    /// See [`Slots::x`].
+    pub x: *const u8,
+    /// See [`Slots::out`].
+    pub out: *mut f32,
+    /// Rows of this step.
+    pub num_rows: usize,
 }
 
 impl Op for Matmul {

@@ -46,10 +46,14 @@ pub struct Slots {
 
 /// Addresses.
 pub struct Args {
-    x: *const f32,
-    weight: *const f32,
-    out: *mut f32,
-    num_rows: usize,
+    /// See [`Slots::x`].
+    pub x: *const f32,
+    /// See [`Slots::weight`].
+    pub weight: *const f32,
+    /// See [`Slots::out`].
+    pub out: *mut f32,
+    /// Rows of this step.
+    pub num_rows: usize,
 }
 
 impl Op for Norm {

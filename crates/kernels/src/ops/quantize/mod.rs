@@ -47,9 +47,12 @@ pub struct Slots {
 
 /// Addresses.
 pub struct Args {
-    x: *const f32,
-    out: *mut u8,
-    num_rows: usize,
+    /// See [`Slots::x`].
+    pub x: *const f32,
+    /// See [`Slots::out`].
+    pub out: *mut u8,
+    /// Rows of this step.
+    pub num_rows: usize,
 }
 
 /// Bytes of one quantised row of `width` values.

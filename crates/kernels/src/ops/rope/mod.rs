@@ -52,9 +52,12 @@ pub struct Slots {
 
 /// Addresses.
 pub struct Args {
-    x: *mut f32,
-    table: *const f32,
-    num_rows: usize,
+    /// See [`Slots::x`].
+    pub x: *mut f32,
+    /// See [`Slots::table`].
+    pub table: *const f32,
+    /// Rows of this step.
+    pub num_rows: usize,
 }
 
 impl Op for Rope {

@@ -37,10 +37,14 @@ pub struct Slots {
 
 /// Addresses.
 pub struct Args {
-    positions: *const u32,
-    inv_freq: *const f32,
-    out: *mut f32,
-    num_rows: usize,
+    /// Positions, `[num_rows]`.
+    pub positions: *const u32,
+    /// See [`Slots::inv_freq`].
+    pub inv_freq: *const f32,
+    /// See [`Slots::out`].
+    pub out: *mut f32,
+    /// Rows of this step.
+    pub num_rows: usize,
 }
 
 impl Op for RopeTable {

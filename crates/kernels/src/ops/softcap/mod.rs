@@ -38,8 +38,10 @@ pub struct Slots {
 
 /// Addresses.
 pub struct Args {
-    x: *mut f32,
-    num_rows: usize,
+    /// See [`Slots::x`].
+    pub x: *mut f32,
+    /// Rows of this step.
+    pub num_rows: usize,
 }
 
 impl Op for Softcap {
