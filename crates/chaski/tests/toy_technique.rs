@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use chaski::{Llm, Options};
 use device::{Hardware, Isa, Pool, Shard};
 use engine::batch::{Batch, Outputs, SeqId};
-use engine::sampler::{self, Candidates, Params, Sampled, VocabInfo};
+use engine::sampler::exp::mass;
+use engine::sampler::{Candidates, ChainStep, Params, VocabInfo};
 use engine::technique::{
     Knob, KnobKind, Knobs, Mode, Provide, RowSampler, SamplerForm, Stage, State, Switch, Technique,
 };
@@ -50,20 +51,26 @@ const TOY_NORM: Variant<Norm> = Variant {
 
 const TOY_SAMPLER: SamplerForm = SamplerForm {
     id: "toy",
-    compile: |params, _, knobs| match params.is_set("dry_multiplier") {
+    compile: |setup| match setup.chain.iter().any(|(name, _)| *name == "dry") {
         true => Err("dry".to_owned()),
-        false => Ok(Box::new(Parrot { token: knobs.int(&SAYS) as u32 })),
+        false => Ok(Box::new(Parrot { token: setup.knobs.int(&SAYS) as u32, num_stages: setup.chain.len() })),
     },
 };
 
 #[derive(Clone, Debug)]
 struct Parrot {
     token: u32,
+    num_stages: usize,
 }
 
 impl RowSampler for Parrot {
-    fn sample(&mut self, _: &[f32], _: &[u32], _: u64) -> Result<Sampled, sampler::Error> {
-        Ok(Sampled { token: self.token, probability: 1.0 })
+    fn num_stages(&self) -> usize {
+        self.num_stages
+    }
+
+    fn narrow(&mut self, logits: &[f32], _: &mut ChainStep<'_>, candidates: &mut Candidates) -> bool {
+        candidates.conclude(self.token, logits[self.token as usize], 1.0, mass(1.0));
+        true
     }
 
     fn clone_box(&self) -> Box<dyn RowSampler> {

@@ -293,6 +293,9 @@ impl Desk {
         let Request { cache_prompt, report, .. } = request;
         sampler.reserve(prompt.len() + max_new_tokens.unwrap_or(u32::MAX).min(self.cache.limits().context) as usize);
         sampler.accept_all(&prompt);
+        if report.scores.is_some_and(|scores| scores.after_sampling) {
+            sampler.list_candidates();
+        }
         let sequence = Sequence::new(prompt, stop_tokens, max_new_tokens, when_full)
             .with_prompt(cache_prompt, report.prompt_scores.is_some());
         let ticket = match self.scheduler.add(sequence) {

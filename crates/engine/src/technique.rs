@@ -14,7 +14,7 @@ use std::fmt;
 use device::{Feature, Hardware};
 use kernels::{AnyVariant, Exactness, Extra};
 
-use crate::sampler::{self, Params, Sampled, VocabInfo};
+use crate::sampler::{Candidates, ChainStep, Effect};
 
 pub use knob::{Knob, KnobKind, KnobValue, Knobs};
 pub use resolve::{Resolved, State, resolve};
@@ -69,16 +69,16 @@ impl Stage {
 pub enum Provide {
     /// A way to run an op. Wherever it accepts the problem it comes before the baseline's variants.
     Variant(&'static dyn AnyVariant),
-    /// A way to pick a token that takes the place of the whole sampler chain.
+    /// A way to do the first stages of a sampler chain; comes before the chain's own wherever it can.
     Sampler(&'static SamplerForm),
 }
 
-/// A way to pick a token from a row of logits, by the distribution that the request's chain would give.
+/// A way to do the first stages of a request's sampler chain on a row of logits as the model left it.
 pub struct SamplerForm {
     /// Its name.
     pub id: &'static str,
-    /// Makes the sampler of one request, or names the stage of its chain that the form cannot do.
-    pub compile: fn(&Params, &VocabInfo<'_>, &Knobs) -> Result<Box<dyn RowSampler>, String>,
+    /// Makes the form for one request, or says which stage of its chain it cannot do.
+    pub compile: fn(&FormSetup<'_>) -> Result<Box<dyn RowSampler>, String>,
 }
 
 impl fmt::Debug for SamplerForm {
@@ -87,15 +87,29 @@ impl fmt::Debug for SamplerForm {
     }
 }
 
-/// The sampler of one request in the form of a technique. All that it knows of the sequence is `history`,
-/// so that taking tokens back needs nothing of it.
+/// What a sampler form is made from.
+#[derive(Debug)]
+pub struct FormSetup<'a> {
+    /// The stages of the request's chain that are on, in order, the draw last.
+    pub chain: &'a [(&'static str, Effect)],
+    /// Length of a row of logits.
+    pub num_tokens: usize,
+    /// The machine.
+    pub hardware: &'a Hardware,
+    /// The technique's knobs.
+    pub knobs: &'a Knobs,
+}
+
+/// The form of one request. All that it knows of the sequence it asks the chain, so that taking tokens back needs
+/// nothing of it.
 pub trait RowSampler: fmt::Debug + Send {
-    /// Picks the next token from `logits`, `[num_tokens]`. `history` are all tokens accepted so far, prompt
-    /// included; the token gets position `history.len()`. The same again gives the same token.
-    ///
-    /// # Errors
-    /// When the row leaves nothing to pick from.
-    fn sample(&mut self, logits: &[f32], history: &[u32], seed: u64) -> Result<Sampled, sampler::Error>;
+    /// How many stages it does, from the first on; the chain's own do the rest.
+    fn num_stages(&self) -> usize;
+
+    /// Leaves in `candidates` what those stages of the chain would leave of `logits`, `[num_tokens]`; where the draw is
+    /// among them, the token alone will do. False leaves this row to the chain, which also finds the words for what
+    /// is wrong with it.
+    fn narrow(&mut self, logits: &[f32], chain: &mut ChainStep<'_>, candidates: &mut Candidates) -> bool;
 
     /// A copy that goes its own way.
     fn clone_box(&self) -> Box<dyn RowSampler>;
@@ -116,6 +130,8 @@ pub struct ActiveForm {
     pub form: &'static SamplerForm,
     /// The technique's knobs.
     pub knobs: Knobs,
+    /// The machine.
+    pub hardware: Hardware,
 }
 
 impl Technique {

@@ -16,7 +16,7 @@ pub mod record;
 mod rows;
 mod scratch;
 pub mod select;
-mod simd;
+pub mod simd;
 pub mod table;
 pub mod variant;
 mod weights;

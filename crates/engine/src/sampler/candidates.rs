@@ -4,12 +4,9 @@
 //! Ids always ascend: ties fall to the lowest id, and no result hangs on the order in which stages left the list.
 
 use super::Error;
-use super::exp::exp;
+use super::exp::{UNIT, exp, mass};
 use super::rank::Ranking;
-
-/// Weights are summed as integers in units of 2^-40, so that a sum does not depend on the order of its terms.
-/// The largest weight is 1, hence sums are exact up to 2^24 tokens. A weight below 2^-40 counts as nothing.
-const UNIT: f32 = (1u64 << 40) as f32;
+use super::stage::Editable;
 
 /// Token ids with their logits, as the stages of a chain see and narrow them.
 #[derive(Debug, Clone)]
@@ -25,10 +22,12 @@ pub struct Candidates {
     scores: Vec<f32>, // scratch of `keep_closest`
 }
 
-/// One candidate, as `retain` shows it.
+/// One candidate, as [`Candidates::retain`] shows it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Entry {
+pub struct Entry {
+    /// Its place in the list.
     pub index: usize,
+    /// Its logit.
     pub logit: f32,
     /// As of the last `weigh`.
     pub probability: f32,
@@ -79,6 +78,32 @@ impl Candidates {
         Ok(())
     }
 
+    /// Empties the list, for a form of the chain that fills it with what its first stages leave of a row.
+    pub fn clear(&mut self) {
+        (self.len, self.total, self.selected) = (0, 0, None);
+    }
+
+    /// Appends a candidate. Ids must ascend and lie in the vocabulary; others are not taken.
+    #[inline]
+    pub fn push(&mut self, token: u32, logit: f32) {
+        let after_last = self.len == 0 || self.ids[self.len - 1] < token;
+        if after_last && (token as usize) < self.ids.len() {
+            self.ids[self.len] = token;
+            self.logits[self.len] = logit;
+            self.len += 1;
+            self.moved = self.moved.max(self.len);
+        }
+    }
+
+    /// Ends the chain with the token that was drawn, its weight exp(logit − max) and the sum of all masses.
+    pub fn conclude(&mut self, token: u32, logit: f32, weight: f32, total: u64) {
+        self.clear();
+        self.push(token, logit);
+        if self.len == 1 {
+            (self.weights[0], self.total, self.selected) = (weight, total, Some(0));
+        }
+    }
+
     /// Number of candidates. Those at -infinity are excluded and still counted, as in llama.cpp.
     pub fn len(&self) -> usize {
         self.len
@@ -118,7 +143,7 @@ impl Candidates {
     }
 
     /// The largest logit; -infinity when there is none.
-    pub(super) fn max_logit(&self) -> f32 {
+    pub fn max_logit(&self) -> f32 {
         super::rank::max(self.logits())
     }
 
@@ -127,8 +152,18 @@ impl Candidates {
         f64::from(self.max_logit()) + (self.total as f64 / f64::from(UNIT)).ln()
     }
 
+    /// The weights, as of the last `weigh`, beside [`Self::ids`].
+    pub fn weights(&self) -> &[f32] {
+        &self.weights[..self.len]
+    }
+
+    /// The sum of the weights in units of 2^-40, as of the last `weigh`.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
     /// Computes the weights exp(logit − max) and their sum. False when no candidate has any (all at -infinity).
-    pub(super) fn weigh(&mut self) -> bool {
+    pub fn weigh(&mut self) -> bool {
         let max = self.max_logit();
         self.total = 0;
         if !max.is_finite() {
@@ -161,17 +196,8 @@ impl Candidates {
         }
     }
 
-    /// Applies a function to the logit of one token, if it is a candidate.
-    pub(super) fn change(&mut self, token: u32, change: impl FnOnce(f32) -> f32) {
-        let dense = self.len == self.ids.len();
-        let index = if dense { Some(token as usize) } else { self.ids().binary_search(&token).ok() };
-        if let Some(logit) = index.and_then(|index| self.logits.get_mut(index)) {
-            *logit = change(*logit);
-        }
-    }
-
     /// Keeps the candidates that the test accepts.
-    pub(super) fn retain(&mut self, keep: impl Fn(Entry) -> bool) {
+    pub fn retain(&mut self, keep: impl Fn(Entry) -> bool) {
         let mut kept = 0;
         for index in 0..self.len {
             if keep(Entry { index, logit: self.logits[index], probability: self.probability(index) }) {
@@ -272,6 +298,12 @@ impl Candidates {
     }
 }
 
-fn mass(weight: f32) -> u64 {
-    (weight * UNIT) as i64 as u64 // by way of i64: one instruction on x86-64, where u64 takes a dozen
+impl Editable for Candidates {
+    fn change(&mut self, token: u32, change: &dyn Fn(f32) -> f32) {
+        let dense = self.len == self.ids.len();
+        let index = if dense { Some(token as usize) } else { self.ids().binary_search(&token).ok() };
+        if let Some(logit) = index.and_then(|index| self.logits.get_mut(index)) {
+            *logit = change(*logit);
+        }
+    }
 }

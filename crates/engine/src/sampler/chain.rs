@@ -1,10 +1,9 @@
 //! The chain of one request: built from its parameters, fed a row of logits per step, told every accepted token.
 
 use super::registry::stage_by_name;
-use super::stage::{Setup, Stage, StageSpec, Step, VocabInfo};
-use crate::technique::{ActiveForm, RowSampler};
-
+use super::stage::{ChainStep, Effect, Setup, Stage, StageSpec, Step, VocabInfo};
 use super::{Candidates, Error, Kind, ParamSpec, Params, adaptive_p, draw, logit_bias, mirostat, temperature};
+use crate::technique::{ActiveForm, FormSetup, RowSampler};
 
 /// llama.cpp's order. Logit bias goes before it, the draw after it.
 const DEFAULT_ORDER: &[&str] =
@@ -50,7 +49,7 @@ pub struct Sampler {
     history: Vec<u32>,
     seed: u64,
     num_tokens: usize,
-    /// Takes the place of the stages, where a technique's form can do what they do.
+    /// A technique's form that does the first stages in another way.
     form: Option<(&'static str, Box<dyn RowSampler>)>,
     refusals: Vec<(&'static str, String)>,
 }
@@ -84,7 +83,7 @@ impl Sampler {
         Ok(sampler)
     }
 
-    /// As [`Sampler::new`]; the first of the techniques' `forms` that can do the whole chain takes its place.
+    /// As [`Sampler::new`]; the first of the techniques' `forms` that can begin this chain does so.
     ///
     /// # Errors
     /// As the chain's: a form neither adds to what is wrong with the parameters nor hides it.
@@ -95,8 +94,15 @@ impl Sampler {
         forms: &[ActiveForm],
     ) -> Result<Self, Error> {
         let mut sampler = Self::new(params, vocab, random_seed)?;
+        let chain: Vec<(&str, Effect)> = sampler.stages.iter().map(|(name, stage)| (*name, stage.effect())).collect();
         for active in forms {
-            match (active.form.compile)(params, vocab, &active.knobs) {
+            let setup = FormSetup {
+                chain: &chain,
+                num_tokens: vocab.num_tokens,
+                hardware: &active.hardware,
+                knobs: &active.knobs,
+            };
+            match (active.form.compile)(&setup) {
                 Ok(form) => {
                     sampler.form = Some((active.technique, form));
                     break;
@@ -121,12 +127,14 @@ impl Sampler {
         if logits.len() != self.num_tokens {
             return Err(Error::RowLength { len: logits.len(), num_tokens: self.num_tokens });
         }
-        if let Some((_, form)) = &mut self.form {
-            return form.sample(logits, &self.history, self.seed);
-        }
-        candidates.load(logits)?;
         let step = Step { history: &self.history, seed: self.seed };
-        for (_, stage) in &mut self.stages {
+        let mut chain = ChainStep { stages: &mut self.stages, step };
+        let form = self.form.as_mut().map(|(_, form)| form);
+        let begun = form.and_then(|form| form.narrow(logits, &mut chain, candidates).then_some(form.num_stages()));
+        if begun.is_none() {
+            candidates.load(logits)?;
+        }
+        for (_, stage) in self.stages.iter_mut().skip(begun.unwrap_or(0)) {
             stage.apply(candidates, &step);
         }
         let selected = candidates.selected().ok_or(Error::NothingLeft { num_tokens: self.num_tokens })?;
@@ -175,12 +183,25 @@ impl Sampler {
         self.seed
     }
 
-    /// The technique that picks the tokens; `None` where the chain does.
+    /// From now on every candidate that the chain leaves is to be found in the list after a draw. A technique's form
+    /// may list only the token that it drew, so it gives way.
+    pub fn list_candidates(&mut self) {
+        if let Some((technique, _)) = self.form.take() {
+            self.refusals.push((technique, "the candidates of the draw are asked for".to_owned()));
+        }
+    }
+
+    /// The technique that begins the chain; `None` where the chain does it all itself.
     pub fn technique(&self) -> Option<&'static str> {
         self.form.as_ref().map(|(technique, _)| *technique)
     }
 
-    /// Techniques whose form cannot do this request's chain, each with the stage that forbids it.
+    /// How many stages, from the first on, the technique does.
+    pub fn num_begun(&self) -> usize {
+        self.form.as_ref().map_or(0, |(_, form)| form.num_stages())
+    }
+
+    /// Techniques whose form cannot begin this request's chain, each with the stage that forbids it.
     pub fn refusals(&self) -> &[(&'static str, String)] {
         &self.refusals
     }

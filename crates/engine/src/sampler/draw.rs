@@ -1,6 +1,6 @@
 //! The draw that ends the chain: one token, by the probabilities of the candidates that are left.
 
-use super::stage::{Setup, Stage, StageSpec, Step};
+use super::stage::{Effect, Setup, Stage, StageSpec, Step};
 use super::{Candidates, Kind, ParamSpec, Params};
 
 /// Philox stream of the stages that select; XTC has another, so that its coin does not tilt the draw.
@@ -33,6 +33,10 @@ struct Draw;
 impl Stage for Draw {
     fn apply(&mut self, candidates: &mut Candidates, step: &Step) {
         candidates.draw(step.bits(STREAM));
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::Draw
     }
 
     fn boxed_clone(&self) -> Box<dyn Stage> {

@@ -2,7 +2,7 @@
 //! by multiplier · base ^ (length − allowed length). Sequence breakers end a repetition. Source: the method's
 //! description at github.com/oobabooga/text-generation-webui/pull/5677.
 
-use super::stage::{Built, Setup, Stage, StageSpec, Step};
+use super::stage::{Built, Editable, Effect, Setup, Stage, StageSpec, Step};
 use super::{Candidates, Kind, ParamSpec, Params};
 
 pub(super) const STAGE: StageSpec = StageSpec {
@@ -141,6 +141,14 @@ struct Dry {
 
 impl Stage for Dry {
     fn apply(&mut self, candidates: &mut Candidates, step: &Step) {
+        self.edit(candidates, step);
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::Edit
+    }
+
+    fn edit(&mut self, logits: &mut dyn Editable, step: &Step) {
         let window = step.last(self.last_n);
         let limit = self.unbroken(window);
         if window.len() <= self.allowed || limit < self.allowed {
@@ -159,7 +167,7 @@ impl Stage for Dry {
             let (token, longest) = same[same.len() - 1];
             if !self.of_head(token).iter().any(|breaker| breaker.tail.is_empty()) {
                 let penalty = self.penalty(longest);
-                candidates.change(token, |logit| logit - penalty);
+                logits.change(token, &|logit| logit - penalty);
             }
         }
     }

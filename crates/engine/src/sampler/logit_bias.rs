@@ -1,7 +1,7 @@
 //! Logit bias: adds to the logits of single tokens, before everything else. -infinity excludes a token; so are
 //! excluded the end-of-generation tokens under `ignore_eos`, and the tokens that the model's file suppresses.
 
-use super::stage::{Built, Setup, Stage, StageSpec, Step};
+use super::stage::{Built, Editable, Effect, Setup, Stage, StageSpec, Step};
 use super::{Candidates, Error, Kind, ParamSpec};
 
 pub(super) const STAGE: StageSpec =
@@ -40,9 +40,17 @@ struct LogitBias {
 }
 
 impl Stage for LogitBias {
-    fn apply(&mut self, candidates: &mut Candidates, _step: &Step) {
+    fn apply(&mut self, candidates: &mut Candidates, step: &Step) {
+        self.edit(candidates, step);
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::Edit
+    }
+
+    fn edit(&mut self, logits: &mut dyn Editable, _step: &Step) {
         for &(token, bias) in &self.biases {
-            candidates.change(token, |logit| logit + bias);
+            logits.change(token, &|logit| logit + bias);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Min-p: keeps the candidates at least p times as likely as the best one (Nguyen et al. 2024, arXiv 2407.01082).
 
-use super::stage::{Stage, StageSpec, Step};
+use super::stage::{Effect, Stage, StageSpec, Step};
 use super::{Candidates, Kind, ParamSpec};
 
 pub(super) const STAGE: StageSpec = StageSpec {
@@ -37,6 +37,10 @@ impl Stage for MinP {
         } else {
             candidates.keep_top(self.min_keep);
         }
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::MinP { log_p: self.log_p, min_keep: self.min_keep }
     }
 
     fn boxed_clone(&self) -> Box<dyn Stage> {

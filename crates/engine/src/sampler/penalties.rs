@@ -2,7 +2,7 @@
 //! so that it always falls; Keskar et al. 2019, arXiv 1909.05858), then lowered by the presence penalty and, for every
 //! time the token was seen, by the frequency penalty.
 
-use super::stage::{Stage, StageSpec, Step};
+use super::stage::{Editable, Effect, Stage, StageSpec, Step};
 use super::{Candidates, Kind, ParamSpec};
 
 pub(super) const STAGE: StageSpec = StageSpec {
@@ -63,11 +63,19 @@ struct Penalties {
 
 impl Stage for Penalties {
     fn apply(&mut self, candidates: &mut Candidates, step: &Step) {
+        self.edit(candidates, step);
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::Edit
+    }
+
+    fn edit(&mut self, logits: &mut dyn Editable, step: &Step) {
         self.seen.clear();
         self.seen.extend_from_slice(step.last(self.last_n));
         self.seen.sort_unstable();
         for same in self.seen.chunk_by(|a, b| a == b) {
-            candidates.change(same[0], |logit| {
+            logits.change(same[0], &|logit| {
                 let repeated = if logit <= 0.0 { logit * self.repeat } else { logit / self.repeat };
                 repeated - (same.len() as f32 * self.frequency + self.presence)
             });

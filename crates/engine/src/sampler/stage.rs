@@ -8,6 +8,14 @@ pub trait Stage: std::fmt::Debug + Send {
     /// Narrows or reweighs the candidates, or (the last stage) selects one.
     fn apply(&mut self, candidates: &mut Candidates, step: &Step);
 
+    /// What it does, as data.
+    fn effect(&self) -> Effect {
+        Effect::Other
+    }
+
+    /// Makes its changes to single logits; stages whose effect is [`Effect::Edit`] have it, and `apply` is no more.
+    fn edit(&mut self, _logits: &mut dyn Editable, _step: &Step) {}
+
     /// Learns that `token` now stands at `position`.
     fn accept(&mut self, _token: u32, _position: usize) {}
 
@@ -19,6 +27,61 @@ pub trait Stage: std::fmt::Debug + Send {
 
     /// A copy that goes its own way.
     fn boxed_clone(&self) -> Box<dyn Stage>;
+}
+
+/// What a stage does, as data: enough for a technique to do the same in another way.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Effect {
+    /// Changes the logits of a few tokens, one by one: [`Stage::edit`].
+    Edit,
+    /// Keeps the k best; of equal ones those with the lower ids.
+    TopK(usize),
+    /// Keeps the best up to the first at which their share of the mass is at least p and their number `min_keep`.
+    TopP {
+        /// Share of the mass.
+        p: f64,
+        /// Least number to keep.
+        min_keep: usize,
+    },
+    /// Keeps those with logits of at least `max + log_p`, or the `min_keep` best where these are fewer.
+    MinP {
+        /// ln of the share of the best one's probability; 0 or less.
+        log_p: f32,
+        /// Least number to keep.
+        min_keep: usize,
+    },
+    /// Divides every logit; 0 or less keeps the best candidate alone.
+    Temperature(f32),
+    /// Draws a token from all that are left.
+    Draw,
+    /// Something that only the stage itself can do.
+    Other,
+}
+
+/// The chain as a technique's form sees it in one step.
+pub struct ChainStep<'a> {
+    pub(super) stages: &'a mut [(&'static str, Box<dyn Stage>)],
+    pub(super) step: Step<'a>,
+}
+
+impl ChainStep<'_> {
+    /// Has the n-th stage make its changes to single logits.
+    pub fn edit(&mut self, nth: usize, logits: &mut dyn Editable) {
+        if let Some((_, stage)) = self.stages.get_mut(nth) {
+            stage.edit(logits, &self.step);
+        }
+    }
+
+    /// The random bits of this step's draw.
+    pub fn draw_bits(&self) -> u64 {
+        self.step.bits(super::draw::STREAM)
+    }
+}
+
+/// Logits of which a stage changes some: the candidate list, or a row that a technique reads in place.
+pub trait Editable {
+    /// Applies a function to the logit of one token, if it is in the running.
+    fn change(&mut self, token: u32, change: &dyn Fn(f32) -> f32);
 }
 
 impl Clone for Box<dyn Stage> {

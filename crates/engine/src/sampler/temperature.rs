@@ -3,7 +3,7 @@
 //! Dynamic temperature lets it follow the entropy: between temperature − range for a certain and temperature + range
 //! for a uniform distribution, along normalised entropy ^ exponent.
 
-use super::stage::{Stage, StageSpec, Step};
+use super::stage::{Effect, Stage, StageSpec, Step};
 use super::{Candidates, Kind, ParamSpec};
 
 pub(super) const STAGE: StageSpec = StageSpec {
@@ -76,6 +76,10 @@ impl Stage for Temperature {
         } else {
             candidates.map(|logit| logit / temperature);
         }
+    }
+
+    fn effect(&self) -> Effect {
+        if self.range > 0.0 { Effect::Other } else { Effect::Temperature(self.temperature) }
     }
 
     fn boxed_clone(&self) -> Box<dyn Stage> {

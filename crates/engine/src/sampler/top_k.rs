@@ -1,7 +1,7 @@
 //! Top-k: keeps the k best candidates (Fan, Lewis, Dauphin 2018, arXiv 1805.04833).
 //! `min_keep` does not apply to it, as in llama.cpp.
 
-use super::stage::{Stage, StageSpec, Step};
+use super::stage::{Effect, Stage, StageSpec, Step};
 use super::{Candidates, Kind, ParamSpec};
 
 pub(super) const STAGE: StageSpec = StageSpec {
@@ -31,6 +31,10 @@ struct TopK {
 impl Stage for TopK {
     fn apply(&mut self, candidates: &mut Candidates, _step: &Step) {
         candidates.keep_top(self.k);
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::TopK(self.k)
     }
 
     fn boxed_clone(&self) -> Box<dyn Stage> {

@@ -1,7 +1,7 @@
 //! Top-p, nucleus sampling: keeps the best candidates until their probabilities add up to p (Holtzman et al. 2019,
 //! arXiv 1904.09751). Probabilities are those among the candidates that earlier stages left.
 
-use super::stage::{Stage, StageSpec, Step};
+use super::stage::{Effect, Stage, StageSpec, Step};
 use super::{Candidates, Kind, ParamSpec};
 
 pub(super) const STAGE: StageSpec = StageSpec {
@@ -34,6 +34,10 @@ impl Stage for TopP {
         if candidates.weigh() {
             candidates.keep_likeliest(|count, sum| sum >= self.p && count >= self.min_keep);
         }
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::TopP { p: self.p, min_keep: self.min_keep }
     }
 
     fn boxed_clone(&self) -> Box<dyn Stage> {

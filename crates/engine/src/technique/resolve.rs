@@ -38,13 +38,16 @@ pub struct Resolved {
     pub reason: String,
     /// Its knobs.
     pub knobs: Knobs,
+    /// The machine that it was held against.
+    pub hardware: Hardware,
 }
 
 impl Resolved {
     /// The sampler forms that it puts in: none unless it is on.
     pub fn active_forms(&self) -> impl Iterator<Item = ActiveForm> {
         let forms = self.technique.sampler_forms().filter(|_| self.state == State::On);
-        forms.map(|form| ActiveForm { technique: self.technique.id, form, knobs: self.knobs.clone() })
+        let (technique, knobs, hardware) = (self.technique.id, &self.knobs, &self.hardware);
+        forms.map(move |form| ActiveForm { technique, form, knobs: knobs.clone(), hardware: hardware.clone() })
     }
 }
 
@@ -88,7 +91,9 @@ fn judge(
     weakest: Exactness,
 ) -> Result<Resolved, SwitchError> {
     let knobs = asked.map_or_else(|| Ok(Knobs::default()), |switch| knobs(technique, switch))?;
-    let with = |state, reason: String| Ok(Resolved { technique, state, reason, knobs: knobs.clone() });
+    let with = |state, reason: String| {
+        Ok(Resolved { technique, state, reason, knobs: knobs.clone(), hardware: hardware.clone() })
+    };
     let id = technique.id;
     let obstacle = obstacle(technique, hardware, weakest);
     match (asked.map(|switch| switch.mode), obstacle) {

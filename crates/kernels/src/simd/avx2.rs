@@ -66,6 +66,7 @@ impl Lanes for Avx2 {
             Self(_mm256_xor_ps(self.0, _mm256_setr_ps(-0.0, 0.0, -0.0, 0.0, -0.0, 0.0, -0.0, 0.0)))
         };
         round(self) -> Self = Self(_mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0));
+        truncate(self) -> Self = Self(_mm256_round_ps::<{ _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC }>(self.0));
         scale(self, n: Self) -> Self = {
             // In two factors: one alone would leave the range of the exponent.
             let n = _mm256_cvtps_epi32(n.0);
@@ -74,6 +75,13 @@ impl Lanes for Avx2 {
         };
         where_less(self, bound: Self, yes: Self, no: Self) -> Self = {
             Self(_mm256_blendv_ps(no.0, yes.0, _mm256_cmp_ps::<_CMP_LT_OQ>(self.0, bound.0)))
+        };
+        at_least(self, bound: Self) -> u32 = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(self.0, bound.0)) as u32;
+        whole_sum(self) -> i32 = {
+            let eight = _mm256_cvttps_epi32(self.0);
+            let four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256::<1>(eight));
+            let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b_01_00_11_10>(four));
+            _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<0b_00_00_00_01>(two)))
         };
         sum(self) -> f32 = {
             let four = _mm_add_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));

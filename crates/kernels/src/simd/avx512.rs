@@ -57,10 +57,13 @@ impl Lanes for Avx512 {
         swap_neighbours(self) -> Self = Self(_mm512_permute_ps::<0b10_11_00_01>(self.0));
         negate_even(self) -> Self = Self(_mm512_mask_xor_ps(self.0, 0x5555, self.0, _mm512_set1_ps(-0.0)));
         round(self) -> Self = Self(_mm512_roundscale_ps::<8>(self.0));
+        truncate(self) -> Self = Self(_mm512_roundscale_ps::<{ _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC }>(self.0));
         scale(self, n: Self) -> Self = Self(_mm512_scalef_ps(self.0, n.0));
         where_less(self, bound: Self, yes: Self, no: Self) -> Self = {
             Self(_mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, bound.0), no.0, yes.0))
         };
+        at_least(self, bound: Self) -> u32 = u32::from(_mm512_cmp_ps_mask::<_CMP_GE_OQ>(self.0, bound.0));
+        whole_sum(self) -> i32 = _mm512_reduce_add_epi32(_mm512_cvttps_epi32(self.0));
         sum(self) -> f32 = _mm512_reduce_add_ps(self.0);
         largest(self) -> f32 = _mm512_reduce_max_ps(self.0);
     }

@@ -93,13 +93,19 @@ pub trait Lanes: Copy {
     unsafe fn negate_even(self) -> Self;
     /// To the nearest whole number, ties to even.
     unsafe fn round(self) -> Self;
+    /// To a whole number, towards zero.
+    unsafe fn truncate(self) -> Self;
     /// `self * 2^n` for whole `n` in -250..=250, with overflow to infinity and gradual underflow.
     unsafe fn scale(self, n: Self) -> Self;
     /// `yes` where `self < bound`, else (also for NaN) `no`.
     unsafe fn where_less(self, bound: Self, yes: Self, no: Self) -> Self;
+    /// Bit n is set where lane n is at least `bound`'s; never for NaN.
+    unsafe fn at_least(self, bound: Self) -> u32;
 
     /// Sum of all lanes.
     unsafe fn sum(self) -> f32;
+    /// Exact sum of all lanes, which hold whole numbers of 2^24 at most.
+    unsafe fn whole_sum(self) -> i32;
     /// Largest lane; unspecified when a lane is NaN.
     unsafe fn largest(self) -> f32;
     /// Writes the sums of the lanes of four vectors.
