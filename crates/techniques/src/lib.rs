@@ -2,7 +2,9 @@
 //! technique is stands in `engine::technique`; `chaski` hands this list to whatever opens a model.
 #![deny(unsafe_code)]
 
+mod flash_sampling;
+
 use engine::technique::Technique;
 
 /// Every technique.
-pub const CATALOG: &[&Technique] = &[];
+pub const CATALOG: &[&Technique] = &[&flash_sampling::TECHNIQUE];
