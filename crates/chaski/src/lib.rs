@@ -10,10 +10,12 @@
 
 mod capacity;
 mod error;
+mod explain;
 mod llm;
 mod options;
 
 pub use engine::observer::OpCount;
 pub use error::Error;
-pub use llm::{ExplainRow, Llm, model_files};
+pub use explain::ExplainRow;
+pub use llm::{Llm, model_files};
 pub use options::{Options, PlanKind};

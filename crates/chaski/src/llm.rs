@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use device::Mapping;
+use device::{Mapping, Pool};
 use engine::batch::{Batch, BlockCopy, SeqId};
 use engine::cache::KvCache;
 use engine::engine::{Engine, StepRunner};
@@ -13,9 +13,11 @@ use engine::sampler::{Params, Sampler, VocabInfo};
 use engine::scheduler::Rules;
 use engine::technique::{ActiveForm, Resolved};
 use kernels::Rows;
-use model::{Graph, Hparams, StepInfo, Weights};
+use model::plan::worth_repacking;
+use model::{Graph, Hparams, WeightMemory, Weights};
 use text::Tokenizer;
 
+use crate::explain::ExplainRow;
 use crate::{Error, Options, capacity};
 
 /// An opened model.
@@ -29,35 +31,20 @@ pub struct Llm {
     copies: Vec<BlockCopy>,
 }
 
-/// One step of a plan, for `chaski explain`.
-#[derive(Clone, Debug)]
-pub struct ExplainRow {
-    /// The regime: `decode` (1 row), `few` (2 to 7) or `prefill` (8 and more).
-    pub regime: &'static str,
-    /// The node, mostly the name of its weight.
-    pub name: String,
-    /// The op.
-    pub op: &'static str,
-    /// Shape and types.
-    pub shape: String,
-    /// The chosen variant.
-    pub variant: &'static str,
-    /// The technique that brought it; `None` for the baseline's own.
-    pub technique: Option<&'static str>,
-    /// How exact it is.
-    pub exactness: String,
-    /// Why it was chosen.
-    pub reason: String,
-    /// What would have come next.
-    pub runner_up: Option<&'static str>,
-}
-
 impl Llm {
     /// Opens the model in `path`; for one part of a split set, the whole set beside it.
     ///
     /// # Errors
     /// Names the file and what is wrong with it, or what the machine refuses.
     pub fn open(path: &Path, options: &Options) -> Result<Self, Error> {
+        Self::open_watched(path, options, &mut |_, _| {})
+    }
+
+    /// The same; while weights are laid out anew, `progress` is told the bytes done and the bytes in all.
+    ///
+    /// # Errors
+    /// As [`Llm::open`].
+    pub fn open_watched(path: &Path, options: &Options, progress: &mut dyn FnMut(usize, usize)) -> Result<Self, Error> {
         let techniques = options.resolve()?;
         let named = |cause| Error::Model { path: path.display().to_string(), cause };
         let files = model_files(path).iter().map(|part| Mapping::open(part)).collect::<Result<Vec<_>, _>>();
@@ -66,13 +53,14 @@ impl Llm {
             error => named(error.into()),
         })?;
         files.iter().for_each(Mapping::prefetch);
-        let weights = Arc::new(Weights::new(files).map_err(named)?);
+        let mut weights = Weights::new(files).map_err(named)?;
         let metadata = &weights.gguf().metadata;
         let hparams = Hparams::read(metadata, &options.rope).map_err(named)?;
         let tokenizer = Tokenizer::from_metadata(metadata)
             .map_err(|cause| Error::Text { path: path.display().to_string(), cause })?;
         let context = if options.context == 0 { hparams.context_length } else { options.context };
         let graph = Arc::new(Graph::build(&hparams, &weights, context).map_err(named)?);
+        let chat_template = metadata.opt_str("tokenizer.chat_template").ok().flatten().map(str::to_owned);
         let tokens = tokenizer.vocab().len();
         if tokens > graph.vocab_size {
             return Err(Error::Vocabulary { path: path.display().to_string(), tokens, rows: graph.vocab_size });
@@ -92,9 +80,14 @@ impl Llm {
             k,
             v,
         };
+        if options.repack {
+            let matrices = worth_repacking(&graph, &runner_options.hardware, &runner_options.policy);
+            let mut pool = Pool::new(options.threads).map_err(|error| named(error.into()))?;
+            weights.repack(&matrices, &mut pool, progress).map_err(named)?;
+        }
+        let weights = Arc::new(weights);
         let runner = Runner::new(&graph, &weights, &cache, &runner_options).map_err(named)?;
         let rules = Rules { max_waiting: options.max_waiting, ..Rules::of(&limits) };
-        let chat_template = metadata.opt_str("tokenizer.chat_template").ok().flatten().map(str::to_owned);
         Ok(Self {
             engine: Engine::with_rules(runner, cache, rules),
             tokenizer: Arc::new(tokenizer),
@@ -152,10 +145,13 @@ impl Llm {
 
     /// Every step of the plans with the reason for its kernel, one regime after the other.
     pub fn explain(&self) -> Vec<ExplainRow> {
-        let rows = Rows::ALL
-            .iter()
-            .flat_map(|&rows| self.engine.runner().plan(rows).iter().map(move |step| explain_row(rows.name(), step)));
-        rows.collect()
+        let steps = |rows: Rows| self.engine.runner().plan(rows).iter().map(move |step| ExplainRow::of(rows, step));
+        Rows::ALL.into_iter().flat_map(steps).collect()
+    }
+
+    /// How the weights are held: what was laid out anew and what is read where the files are mapped.
+    pub fn weight_memory(&self) -> WeightMemory {
+        self.weights.memory()
     }
 
     /// What each kernel has done since the model was opened, or since [`Llm::clear_op_counts`].
@@ -205,20 +201,6 @@ impl Llm {
             cache.create(seq)?;
         }
         Ok(cache.truncate(seq, len)?)
-    }
-}
-
-fn explain_row(regime: &'static str, step: &StepInfo) -> ExplainRow {
-    ExplainRow {
-        regime,
-        name: step.name.clone(),
-        op: step.op.name(),
-        shape: step.shape.clone(),
-        variant: step.variant,
-        technique: step.technique,
-        exactness: step.exactness.to_string(),
-        reason: step.reason.clone(),
-        runner_up: step.runner_up,
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Options {
     pub plan: PlanKind,
     /// Cap on the instruction set.
     pub isa: Option<Isa>,
+    /// Whether weights may be laid out anew where a kernel gains by it; else all are read where they are mapped.
+    pub repack: bool,
     /// Worker threads.
     pub threads: usize,
     /// Tokens of context; 0 for what the model was trained for.
@@ -95,6 +97,7 @@ impl Default for Options {
         Self {
             plan: PlanKind::Baseline,
             isa: None,
+            repack: true,
             threads: Hardware::probe().num_cores,
             context: 0,
             batch: 2048,

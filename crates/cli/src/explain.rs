@@ -7,25 +7,39 @@ use serde_json::json;
 
 use crate::log::Log;
 use crate::settings::{Format, Settings};
-use crate::{open, techniques};
+use crate::{open, techniques, units};
 
 /// Prints the plan. Steps that are alike (the same work in another layer) are one line, unless `-v` asks for all.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
     let mut log = Log::open(&settings.output)?;
     let llm = open::llm(settings, &mut log)?;
+    let memory = llm.weight_memory();
     let steps: Vec<Step> = llm.explain().iter().map(Step::of).collect();
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if settings.output.format == Format::Json {
         let list: Vec<serde_json::Value> = steps.iter().map(Step::json).collect();
+        let weights = json!({
+            "num_repacked": memory.num_repacked,
+            "repacked_bytes": memory.repacked_bytes,
+            "repacked_file_bytes": memory.repacked_file_bytes,
+            "mapped_bytes": memory.mapped_bytes,
+        });
         let techniques: Vec<serde_json::Value> = llm.techniques().iter().map(techniques::standing).collect();
-        let report = json!({ "num_steps": steps.len(), "steps": list, "techniques": techniques });
-        writeln!(out, "{report:#}")?;
+        writeln!(out, "{:#}", json!({ "num_steps": steps.len(), "steps": list, "techniques": techniques, "weights": weights }))?;
         return Ok(out.flush()?);
     }
     let lines =
         if settings.output.verbosity > 3 { steps.iter().map(|step| (step, 1)).collect() } else { alike(&steps) };
     table(&mut out, &lines)?;
     writeln!(out, "\n{} steps", steps.len())?;
+    writeln!(
+        out,
+        "weights: {} of the file mapped; {} matrices repacked, {} from {} of the file",
+        units::bytes(memory.mapped_bytes as u64),
+        memory.num_repacked,
+        units::bytes(memory.repacked_bytes as u64),
+        units::bytes(memory.repacked_file_bytes as u64),
+    )?;
     techniques::standings(&mut out, llm.techniques())?;
     Ok(out.flush()?)
 }

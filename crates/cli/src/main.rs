@@ -18,6 +18,7 @@ mod open;
 mod perplexity;
 mod prompt_text;
 mod pull;
+mod repack_bar;
 mod run;
 mod settings;
 mod source;

@@ -8,6 +8,7 @@ use chaski::{Llm, Options, PlanKind};
 use kernels::KvType;
 
 use crate::log::Log;
+use crate::repack_bar::RepackBar;
 use crate::settings::{Load, Plan, Settings};
 use crate::source;
 
@@ -29,6 +30,7 @@ pub fn options(load: &Load) -> anyhow::Result<Options> {
             Plan::Reference => PlanKind::Reference,
         },
         isa: load.isa,
+        repack: load.repack,
         threads: threads(load),
         context: load.context,
         batch: load.batch,
@@ -45,7 +47,9 @@ pub fn options(load: &Load) -> anyhow::Result<Options> {
 pub fn llm_at(path: &Path, load: &Load, log: &mut Log) -> anyhow::Result<Llm> {
     let begin = Instant::now();
     let options = options(load)?;
-    let llm = Llm::open(path, &options)?;
+    let mut bar = RepackBar::new();
+    let llm = Llm::open_watched(path, &options, &mut |done, total| bar.show(done, total))?;
+    bar.clear();
     log.trace(format_args!(
         "{}: loaded in {:.3} s, {} threads, context {}",
         path.display(),

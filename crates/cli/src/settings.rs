@@ -43,6 +43,7 @@ pub struct ModelChoice {
 pub struct Load {
     pub plan: Plan,
     pub isa: Option<Isa>,
+    pub repack: bool,
     /// 0: one per physical core.
     pub threads: usize,
     /// 0: what the model was trained on.
@@ -204,6 +205,7 @@ impl Default for Load {
         Load {
             plan: Plan::Baseline,
             isa: None,
+            repack: true,
             threads: 0,
             context: 0,
             batch: 2048,

@@ -61,6 +61,9 @@ impl Weights {
             bytes += packing.bytes(matrix.rows, matrix.columns);
             file_bytes += matrix.bytes();
         }
+        if places.is_empty() {
+            return Ok(());
+        }
         let mut bands = Buffer::zeroed(bytes, "repacked weights")?;
         let mut done = 0;
         for (matrix, packing, at) in jobs {

@@ -90,9 +90,12 @@ pub const FLAGS: &[Flag] = &[
         s.bench.ops = true;
         Ok(())
     }),
-    Flag::value(&["--repack"], "1", "lay weights out anew where a kernel wants it: always, 1")
+    Flag::value(&["--repack"], "0|1", "lay weights out anew where a kernel gains by it (default: 1)")
         .on(GROUP, BENCH)
-        .set(|_, g| g.only(&["1"], "the layout belongs to the kernel; --plan and --isa choose other kernels")),
+        .set(|s, g| {
+            s.load.repack = g.choice(&[("0", false), ("1", true)])?;
+            Ok(())
+        }),
     Flag::value(&["-embd", "--embeddings"], "0", "measure embeddings: not offered, 0")
         .on(GROUP, BENCH)
         .set(|_, g| g.only(&["0"], "there are no embeddings yet; leave it out")),

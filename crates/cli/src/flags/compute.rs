@@ -132,11 +132,17 @@ pub const FLAGS: &[Flag] = &[
         .off(&["--no-mmap"])
         .on(GROUP, PLAN)
         .set(|_, g| g.must_be_on("the file is always mapped; leave it out")),
-    Flag::switch(&["--repack"], "lay weights out anew where a kernel wants it (always on)")
-        .env("LLAMA_ARG_REPACK")
-        .off(&["-nr", "--no-repack"])
-        .on(GROUP, Commands::RUN.and(Commands::PERPLEXITY).and(Commands::EXPLAIN))
-        .set(|_, g| g.must_be_on("the layout belongs to the kernel; `--plan exact` and `--isa` choose other kernels")),
+    Flag::switch(
+        &["--repack"],
+        "lay weights out anew where a kernel gains by it; without, all are read from the mapped file",
+    )
+    .env("LLAMA_ARG_REPACK")
+    .off(&["-nr", "--no-repack"])
+    .on(GROUP, Commands::RUN.and(Commands::PERPLEXITY).and(Commands::EXPLAIN))
+    .set(|s, g| {
+        s.load.repack = g.on;
+        Ok(())
+    }),
     Flag::value(&["-np", "--parallel"], "1", "sequences decoded side by side: 1 in this command")
         .env("LLAMA_ARG_N_PARALLEL")
         .on(GROUP, Commands::RUN)
