@@ -108,8 +108,9 @@ pub struct Packing {
 
 use Bits::*;
 
+/// The table. Kernels are compiled once per row of it.
 #[rustfmt::skip]
-static PACKINGS: [Packing; 13] = [
+pub const PACKINGS: [Packing; 13] = [
     packing(DType::Q4_0,   32,    &[Four],      Scales::F16,      None),
     packing(DType::Q4_1,   32,    &[Four],      Scales::F16,      None),
     packing(DType::Q5_0,   32,    &[Four, One], Scales::F16,      None),
@@ -139,12 +140,12 @@ const fn packing(
 impl Packing {
     /// The packed form of `dtype`, if it has one.
     pub fn of(dtype: DType) -> Option<&'static Packing> {
-        PACKINGS.iter().find(|packing| packing.dtype == dtype)
+        Self::all().find(|packing| packing.dtype == dtype)
     }
 
     /// Every packed form.
     pub fn all() -> impl Iterator<Item = &'static Packing> {
-        PACKINGS.iter()
+        const { &PACKINGS }.iter()
     }
 
     /// Bytes of the codes of a unit.

@@ -6,6 +6,8 @@
 pub mod reference;
 
 #[cfg(target_arch = "x86_64")]
+mod corrections_avx512;
+#[cfg(target_arch = "x86_64")]
 mod decoded;
 #[cfg(target_arch = "x86_64")]
 mod dot_avx512;
@@ -15,6 +17,10 @@ mod formats_avx512;
 mod gemm_avx512;
 #[cfg(target_arch = "x86_64")]
 mod gemm_f32_avx512;
+#[cfg(target_arch = "x86_64")]
+mod packed_avx512;
+#[cfg(target_arch = "x86_64")]
+mod panel_avx512;
 #[cfg(target_arch = "x86_64")]
 mod transpose_avx512;
 #[cfg(target_arch = "x86_64")]
@@ -107,6 +113,7 @@ impl Op for Matmul {
     const KIND: OpKind = OpKind::Matmul;
     #[cfg(target_arch = "x86_64")]
     const VARIANTS: &'static [&'static Variant<Self>] = &[
+        &x86::PACKED_AVX512,
         &x86::DOT_AVX512,
         &x86::GEMM_AVX512,
         &x86::UNPACKED_AVX2,
@@ -161,13 +168,21 @@ const REFERENCE: Variant<Matmul> = Variant {
 mod x86 {
     use device::Feature;
 
-    use super::{Matmul, decoded, dot_avx512, gemm_avx512, gemm_f32_avx512, unpacked};
+    use super::{Matmul, decoded, dot_avx512, gemm_avx512, gemm_f32_avx512, packed_avx512, unpacked};
     use crate::op::Rows;
     use crate::variant::{Exactness, Launch, Variant};
 
     // Integer products are exact; what differs from the reference is the order of the f32 sums over
     // groups, and one rounding of each group's product of scales.
     const EXACTNESS: Exactness = Exactness::Reordered { ulp: 64 };
+
+    pub(super) const PACKED_AVX512: Variant<Matmul> = Variant {
+        id: "matmul/packed/avx512vnni",
+        needs: &[Feature::Avx512Vnni],
+        exactness: EXACTNESS,
+        accepts: packed_avx512::accepts,
+        launch: Launch::Cpu(packed_avx512::matmul),
+    };
 
     pub(super) const DOT_AVX512: Variant<Matmul> = Variant {
         id: "matmul/q8/avx512vnni-dot",
