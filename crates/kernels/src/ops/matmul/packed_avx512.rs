@@ -23,10 +23,11 @@ use crate::scratch::{Carve, with_scratch};
 const DIRECT_ROWS: usize = 24;
 /// Rows of activations that share one unpacking: 8 codes, 8 integer and 8 float sums of 32 registers.
 const SHARED_ROWS: usize = 8;
-/// Bytes of weights that a worker takes at a time.
-const TILE_BYTES: usize = 64 << 10;
-/// How far ahead of its reading a single row asks for its weights, in bytes.
-const AHEAD: usize = 4096;
+/// Most bytes of weights that a worker takes at a time.
+const TILE_BYTES: usize = 1 << 20;
+/// How far ahead of its reading a worker asks for weights, in bytes: beyond the page that the hardware follows,
+/// into the second cache, where more requests can be under way than in the first.
+const AHEAD: usize = 16 << 10;
 
 /// Weights in bands, int8 activations.
 pub fn accepts(desc: &Desc) -> bool {
@@ -58,8 +59,8 @@ pub unsafe fn matmul(desc: &Desc, args: &Args, shard: &Shard<'_>) {
 unsafe fn direct<const P: usize>(desc: &Desc, args: &Args, shard: &Shard<'_>) {
     let num_bands = desc.n.div_ceil(BAND);
     let band_bytes = PACKINGS[P].band_bytes(desc.k);
-    // Enough tiles for an even finish, large enough that memory is read in long runs.
-    let tile_bands = (num_bands / (8 * shard.count)).clamp(1, TILE_BYTES.div_ceil(band_bytes));
+    // Long runs: what a worker asks for ahead of its reading is its own.
+    let tile_bands = (num_bands / shard.count).clamp(1, TILE_BYTES.div_ceil(band_bytes));
     let passes = args.num_rows.div_ceil(SHARED_ROWS).max(1);
     let carve = |base| {
         let mut carve = Carve::new(base);
@@ -119,6 +120,8 @@ unsafe fn tile<const P: usize, const T: usize>(
     let num_groups = desc.k / packing.group_len;
     // SAFETY: the caller's promise; units and blocks lie inside the band, the ragged edge of `n` is masked.
     unsafe {
+        let unit_share = packing.band_bytes(desc.k) * UNIT / desc.k;
+        let mut ahead = args.weight.wrapping_add(band * packing.band_bytes(desc.k) + AHEAD);
         let mut codes_at = args.weight.add(band * packing.band_bytes(desc.k));
         let mut block_at = codes_at.add(packing.codes_bytes(desc.k));
         let x = q8_row(args.x, start, desc.k);
@@ -130,11 +133,10 @@ unsafe fn tile<const P: usize, const T: usize>(
         for block in 0..desc.k / packing.block_len {
             let scales = BlockScales::<P>::load(block_at);
             for unit in 0..packing.block_len / UNIT {
-                if T == 1 {
-                    for line in 0..packing.unit_bytes() / VECTOR {
-                        _mm_prefetch::<_MM_HINT_T0>(codes_at.wrapping_add(AHEAD + line * VECTOR).cast());
-                    }
+                for line in 0..unit_share.div_ceil(VECTOR) {
+                    _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(line * VECTOR).cast());
                 }
+                ahead = ahead.wrapping_add(unit_share);
                 let codes = unit_codes::<P>(codes_at);
                 codes_at = codes_at.add(packing.unit_bytes());
                 let column = block * packing.block_len + unit * UNIT;
