@@ -79,6 +79,7 @@ impl Llm {
             max_rows: limits.step_tokens as usize,
             k,
             v,
+            one_plan: options.batch_invariant,
         };
         if options.repack {
             let matrices = worth_repacking(&graph, &runner_options.hardware, &runner_options.policy);
@@ -88,6 +89,7 @@ impl Llm {
         let weights = Arc::new(weights);
         let runner = Runner::new(&graph, &weights, &cache, &runner_options).map_err(named)?;
         let rules = Rules { max_waiting: options.max_waiting, ..Rules::of(&limits) };
+        let rules = if options.batch_invariant { rules.with_fixed_chunks() } else { rules };
         Ok(Self {
             engine: Engine::with_rules(runner, cache, rules),
             tokenizer: Arc::new(tokenizer),

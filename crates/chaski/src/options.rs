@@ -60,6 +60,9 @@ pub struct Options {
     pub kv_memory: Option<u64>,
     /// Whether what one request has computed is kept for others that begin alike.
     pub cache_prompts: bool,
+    /// Whether a request gets the same answer, bit for bit, whatever else is being served. Costs speed: all
+    /// steps use the kernels for many rows, and prompts go in small chunks.
+    pub batch_invariant: bool,
     /// Most requests that wait for a place; more are refused.
     pub max_waiting: u32,
     /// `--rope-*` and `--yarn-*`.
@@ -108,6 +111,7 @@ impl Default for Options {
             kv_unified: false,
             kv_memory: None,
             cache_prompts: false,
+            batch_invariant: false,
             max_waiting: u32::MAX,
             rope: model::rope::Overrides::default(),
             catalogue: techniques::CATALOG,

@@ -34,6 +34,9 @@ pub struct RunnerOptions {
     pub k: KvType,
     /// Element type of cached values.
     pub v: KvType,
+    /// Plans every step with the kernels for many rows, so that a row's bits do not depend on how many
+    /// there are.
+    pub one_plan: bool,
 }
 
 /// A model on this machine: plans, activations, workers and the storage of the KV cache.
@@ -69,7 +72,7 @@ impl Runner {
             PlanOptions {
                 hardware: options.hardware.clone(),
                 policy: options.policy.clone(),
-                rows,
+                rows: if options.one_plan { Rows::Many } else { rows },
                 max_rows,
                 max_outputs: max_rows,
                 k: options.k,

@@ -9,7 +9,7 @@
 //! place, goes back to the head of the queue and is computed anew later, from its prefix if that is still
 //! in the cache. So the oldest gets on in every step, and nobody starves.
 
-use crate::batch::{Batch, Outputs};
+use crate::batch::{Batch, Outputs, SeqId};
 use crate::cache::{CacheLimits, KvCache};
 use crate::error::Error;
 use crate::sequence::{FinishReason, Sequence, Status};
@@ -49,13 +49,25 @@ pub struct Rules {
     pub num_sequences: u32,
     /// Most sequences that wait beside those; more are refused.
     pub max_waiting: u32,
+    /// Makes the rows of every step a function of each sequence alone, whatever the company: a prompt is
+    /// computed in chunks that end at multiples of this, an answer token by token, also after a preemption,
+    /// and only whole chunks of prompts are shared. `None`: chunks fill the steps.
+    pub fixed_chunk: Option<u32>,
 }
 
 impl Rules {
     /// What the limits of a cache make necessary, and a queue without end.
     pub fn of(limits: &CacheLimits) -> Rules {
         let CacheLimits { context, num_sequences, step_tokens, .. } = *limits;
-        Rules { max_rows: step_tokens.max(1), context, num_sequences, max_waiting: u32::MAX }
+        Rules { max_rows: step_tokens.max(1), context, num_sequences, max_waiting: u32::MAX, fixed_chunk: None }
+    }
+
+    /// The same with fixed chunks, small enough for one to fit into a step beside all others' tokens.
+    pub fn with_fixed_chunks(self) -> Rules {
+        let room = self.max_rows.saturating_sub(self.num_sequences.saturating_sub(1)).clamp(1, MIN_PROMPT_ROWS);
+        // Whole blocks, where that can be: only they are shared.
+        let chunk = if room < 16 { room } else { room / 16 * 16 };
+        Rules { fixed_chunk: Some(chunk), ..self }
     }
 
     /// Most prompt rows of a step in which so many sequences decode. All of them wait for these rows: the
@@ -218,7 +230,8 @@ impl Scheduler {
             let sequence = &mut self.sequences[ticket.0 as usize];
             cache.commit(span.seq, span.num_rows)?;
             sequence.num_computed += span.num_rows;
-            cache.publish_prefix(span.seq, &sequence.tokens)?;
+            let shared = self.rules.fixed_chunk.map_or(sequence.tokens.len(), |chunk| sequence.whole_chunks(chunk));
+            cache.publish_prefix(span.seq, &sequence.tokens[..shared])?;
         }
         Ok(())
     }
@@ -273,7 +286,8 @@ impl Scheduler {
         while self.num_preempted == 0 && self.running.len() < self.rules.max_rows as usize {
             let max_rows = self.budget(batch).min(self.prompt_rows);
             let Some(&ticket) = self.waiting.front().filter(|_| max_rows > 0) else { return };
-            if self.enter(ticket, cache) && self.place(ticket, max_rows, cache, batch) {
+            let fits = self.enter(ticket, cache) && self.num_rows(ticket, max_rows) > 0;
+            if fits && self.place(ticket, max_rows, cache, batch) {
                 self.waiting.pop_front();
                 self.running.push(ticket);
                 self.note_cached(ticket);
@@ -291,6 +305,7 @@ impl Scheduler {
     /// Gives a sequence its place in the cache, with what is known of its tokens. Whether there is room
     /// for the rest.
     fn enter(&mut self, ticket: Ticket, cache: &mut KvCache) -> bool {
+        let fixed_chunk = self.rules.fixed_chunk;
         let sequence = self.get(ticket);
         if sequence.is_full() {
             shift(sequence, cache, &mut Batch::default());
@@ -299,8 +314,12 @@ impl Scheduler {
         sequence.slot = Some(slot);
         let known = &sequence.tokens[..sequence.tokens.len() - 1];
         let known = if sequence.adopts_prefix() { known } else { &[] };
-        let Ok(num_cached) = cache.create(slot).and_then(|()| cache.adopt_prefix(slot, known)) else { return false };
-        sequence.num_computed = num_cached;
+        let adopted = cache.create(slot).and_then(|()| match fixed_chunk {
+            None => cache.adopt_prefix(slot, known),
+            Some(chunk) => adopt_chunks(cache, slot, known, chunk),
+        });
+        let Ok(num_cached) = adopted else { return false };
+        self.get(ticket).num_computed = num_cached;
         // A block more for each that runs, or the newcomer would soon be turned out again.
         cache.has_room(slot, self.sequence(ticket).num_pending(), self.running.len() as u32)
     }
@@ -316,9 +335,9 @@ impl Scheduler {
 
     /// Puts as much of a sequence into the step as `max_rows` allows. `false`: no blocks for it.
     fn place(&mut self, ticket: Ticket, max_rows: u32, cache: &mut KvCache, batch: &mut Batch) -> bool {
+        let num_rows = self.num_rows(ticket, max_rows);
         let sequence = &mut self.sequences[ticket.0 as usize];
         let Some(slot) = sequence.slot else { return false };
-        let num_rows = sequence.num_pending().min(max_rows);
         if num_rows == 0 {
             return true;
         }
@@ -348,6 +367,16 @@ impl Scheduler {
         true
     }
 
+    /// Rows that a sequence gets of `max_rows`.
+    fn num_rows(&self, ticket: Ticket, max_rows: u32) -> u32 {
+        let sequence = self.sequence(ticket);
+        match self.rules.fixed_chunk.map(|chunk| sequence.fixed_rows(chunk)) {
+            None => sequence.num_pending().min(max_rows),
+            Some(fixed) if fixed <= max_rows => fixed,
+            Some(_) => 0,
+        }
+    }
+
     /// Takes the youngest running sequence out of the cache; being the last to be placed, it is not in
     /// the step.
     fn preempt(&mut self, cache: &mut KvCache) -> Option<Ticket> {
@@ -364,6 +393,19 @@ impl Scheduler {
 
     fn get(&mut self, ticket: Ticket) -> &mut Sequence {
         &mut self.sequences[ticket.0 as usize]
+    }
+}
+
+/// Adopts as many whole chunks of a prefix as are known.
+fn adopt_chunks(cache: &mut KvCache, slot: SeqId, mut known: &[u32], chunk: u32) -> Result<u32, Error> {
+    loop {
+        let adopted = cache.adopt_prefix(slot, known)?;
+        let whole = adopted / chunk * chunk;
+        if whole == adopted {
+            return Ok(adopted);
+        }
+        cache.truncate(slot, 0)?;
+        known = &known[..whole as usize];
     }
 }
 

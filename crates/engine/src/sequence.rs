@@ -119,6 +119,18 @@ impl Sequence {
         self.scores_prompt && self.num_generated == 0
     }
 
+    /// Rows of its next step where chunks end at multiples of `chunk`: up to the next such place of the
+    /// prompt, or its end, and one by one behind it.
+    pub(crate) fn fixed_rows(&self, chunk: u32) -> u32 {
+        let prompt_left = self.num_prompt.saturating_sub(self.num_computed);
+        (chunk - self.num_computed % chunk).min(prompt_left).max(1).min(self.num_pending())
+    }
+
+    /// Tokens of the prompt's whole chunks.
+    pub(crate) fn whole_chunks(&self, chunk: u32) -> usize {
+        (self.num_prompt / chunk * chunk).min(self.tokens.len() as u32) as usize
+    }
+
     /// Whether it wants no token any more.
     pub fn is_complete(&self) -> bool {
         self.num_generated >= self.max_new_tokens

@@ -33,6 +33,7 @@ struct Load {
     max_rows: u32,
     num_sequences: u32,
     total_tokens: u32,
+    fixed_chunks: bool,
     requests: Vec<Asked>,
 }
 
@@ -63,13 +64,15 @@ fn load() -> impl Strategy<Value = Load> {
         });
     let groups =
         prop_oneof![Just(vec![group(None)]), Just(vec![group(None), group(Some(10))]), Just(vec![group(Some(7))]),];
-    (groups, any::<bool>(), 1..24u32, 1..6u32, CONTEXT..CONTEXT * 3, prop::collection::vec(asked, 1..10)).prop_map(
-        |(groups, prefixes, max_rows, num_sequences, total_tokens, requests)| Load {
+    let switches = (any::<bool>(), any::<bool>());
+    (groups, switches, 1..24u32, 1..6u32, CONTEXT..CONTEXT * 3, prop::collection::vec(asked, 1..10)).prop_map(
+        |(groups, (prefixes, fixed_chunks), max_rows, num_sequences, total_tokens, requests)| Load {
             groups,
             prefixes,
             max_rows,
             num_sequences,
             total_tokens,
+            fixed_chunks,
             requests,
         },
     )
@@ -139,7 +142,8 @@ fn run(load: &Load) {
     if load.prefixes {
         cache.share_prefixes().unwrap();
     }
-    let mut scheduler = Scheduler::new(Rules::of(&limits));
+    let rules = Rules::of(&limits);
+    let mut scheduler = Scheduler::new(if load.fixed_chunks { rules.with_fixed_chunks() } else { rules });
     let mut batch = Batch::default();
     let mut live: Vec<Live> = Vec::new();
     let mut ended = 0;

@@ -10,6 +10,7 @@ use engine::handle::spawn;
 use engine::observer::{Observer, StepReport};
 use engine::request::{Detokenize, NoText, Report, Request, WhenFull};
 use engine::sampler::{Candidates, Params, Sampler, VocabInfo, logprobs};
+use engine::scheduler::Rules;
 use engine::sequence::FinishReason;
 use engine::stream::{Event, EventStream};
 use proptest::prelude::*;
@@ -56,6 +57,8 @@ struct Fake {
     logits: Vec<f32>,
     num_steps: u32,
     fail_at: Option<(u32, bool)>,
+    /// Keys depend on how rows are cut into steps, as the rounding of real kernels does.
+    by_span: bool,
 }
 
 impl StepRunner for Fake {
@@ -91,7 +94,8 @@ impl StepRunner for Fake {
                         assert_eq!(rotated, i64::from(before), "a key at the wrong position");
                         attended = mix(attended, value);
                     }
-                    let value = key(index, token, attended);
+                    let cut = if self.by_span { u64::from(span.context) << 32 | u64::from(span.num_rows) } else { 0 };
+                    let value = key(index, token, attended) ^ cut;
                     self.storage.insert(slot(position), (value, position.into()));
                     state = mix(state, value);
                 }
@@ -306,6 +310,53 @@ proptest! {
             step_tokens: max_rows,
         };
         serve(&groups, prefixes, limits, &requests);
+    }
+
+    /// Whatever is preempted, cancelled and shared meanwhile.
+    #[test]
+    fn with_fixed_chunks_even_rounding_does_not_depend_on_company(
+        requests in prop::collection::vec(asked(false), 1..7),
+        cancelled in any::<u8>(),
+        windowed in any::<bool>(),
+        max_rows in 1..40u32,
+        num_sequences in 1..6u32,
+        total_tokens in CONTEXT..CONTEXT * 3,
+    ) {
+        let groups = if windowed { vec![group(None, 4), group(Some(6), 4)] } else { vec![group(None, 4)] };
+        let limits =
+            CacheLimits { context: CONTEXT, num_sequences, total_tokens: total_tokens.into(), step_tokens: max_rows };
+        let engine = |prefixes: bool| {
+            let mut cache = KvCache::new(groups.clone(), limits).unwrap();
+            if prefixes {
+                cache.share_prefixes().unwrap();
+            }
+            let runner = Fake { by_span: true, ..Fake::default() };
+            Engine::with_rules(runner, cache, Rules::of(&limits).with_fixed_chunks())
+        };
+        let mut company = engine(true);
+        let mut streams: Vec<Option<EventStream>> = requests.iter().map(|_| None).collect();
+        let mut step = 0;
+        while !company.is_idle() || streams.iter().any(Option::is_none) {
+            for (index, (asked, stream)) in requests.iter().zip(&mut streams).enumerate() {
+                if asked.after_steps == step {
+                    *stream = Some(company.submit(asked.request()).unwrap());
+                }
+                if let Some(stream) = stream && cancelled >> index & 1 == 1 && asked.after_steps + 7 == step {
+                    stream.cancel();
+                }
+            }
+            company.step();
+            step += 1;
+        }
+        for (asked, stream) in requests.iter().zip(&mut streams) {
+            let (tokens, _) = tokens_of(stream.as_mut().unwrap());
+            let mut alone = engine(false);
+            let mut stream = alone.submit(asked.request()).unwrap();
+            alone.run_until_idle();
+            let expected = tokens_of(&mut stream).0;
+            assert_eq!(tokens, expected[..tokens.len()]);
+        }
+        company.cache().audit().unwrap();
     }
 
     /// With room for all, so that no shifted sequence has to be computed anew.

@@ -28,23 +28,31 @@ impl KvCache {
                     }
                 }
             }
-            let published = self.prefix.iter().flat_map(|prefix| prefix.references());
-            published
-                .filter(|&(group, _)| group == index)
-                .for_each(|(_, run)| refs[(run / spec.run_len()) as usize] += 1);
             for (run, &expected) in refs.iter().enumerate() {
                 let counted = pool.refs(run as u32 * spec.run_len());
                 if counted != expected {
                     return Err(format!("group {index}: run {run} counts {counted} references, has {expected}"));
                 }
             }
-            let free = refs.iter().filter(|&&count| count == 0).count() as u32;
-            if free != pool.num_free() {
-                return Err(format!("group {index}: {} runs in the free list, {free} are free", pool.num_free()));
+            let is_published = |run: &u32| pool.is_published(run * spec.run_len());
+            let unused = || (0..pool.num_runs()).filter(|&run| refs[run as usize] == 0);
+            let free = unused().filter(|run| !is_published(run)).count() as u32;
+            let idle = unused().filter(is_published).count() as u32;
+            if (free, idle) != (pool.num_free(), pool.num_idle()) {
+                let (told_free, told_idle) = (pool.num_free(), pool.num_idle());
+                return Err(format!("group {index}: {free} runs free, {idle} idle; told {told_free} and {told_idle}"));
             }
-        }
-        if self.prefix.as_ref().is_some_and(|prefix| !prefix.is_ordered()) {
-            return Err("the prefix index is out of order".into());
+            let mut num_known = 0;
+            for (run, key, name) in self.prefix.iter().flat_map(|prefix| prefix.published(index, pool)) {
+                num_known += 1;
+                if key != name || !pool.is_published(run) {
+                    return Err(format!("group {index}: run {run} is not what the prefix index says"));
+                }
+            }
+            let num_published = (0..pool.num_runs()).filter(is_published).count();
+            if num_known != num_published {
+                return Err(format!("group {index}: {num_published} runs published, {num_known} known"));
+            }
         }
         Ok(())
     }

@@ -126,10 +126,9 @@ impl KvCache {
         self.groups[group].pool.num_runs()
     }
 
-    /// Runs of a group that a reservation can have: the free ones and those that only the prefix index keeps.
+    /// Runs of a group that a reservation can have: the free ones, and the idle ones that keep prefixes.
     pub fn free_runs(&self, group: usize) -> u32 {
-        let pool = &self.groups[group].pool;
-        pool.num_free() + self.prefix.as_ref().map_or(0, |prefix| prefix.evictable(group, pool))
+        self.groups[group].pool.num_free() + self.groups[group].pool.num_idle()
     }
 
     /// A sequence that is not in use.
@@ -171,8 +170,7 @@ impl KvCache {
                 let table = &self.sequences[seq.0 as usize].tables[index];
                 let held = table.entries.len() as u32 - table.start / group.spec.block_size;
                 let most = group.spec.runs_per_sequence(&self.limits).saturating_sub(held);
-                let needed = new.min(most) + u32::from(shared) + spare;
-                needed <= group.pool.num_free() || needed <= self.free_runs(index)
+                new.min(most) + u32::from(shared) + spare <= self.free_runs(index)
             })
     }
 
@@ -234,7 +232,8 @@ impl KvCache {
         let cached = &mut self.sequences[seq.0 as usize];
         for (Group { spec, pool }, table) in self.groups.iter_mut().zip(&mut cached.tables) {
             let keep = spec.blocks_for(len) as usize;
-            for entry in table.entries.drain(keep.min(table.entries.len())..).filter(|&entry| entry != FREED) {
+            // The last first: of an idle prefix the end is given up before what it stands on.
+            for entry in table.entries.drain(keep.min(table.entries.len())..).rev().filter(|&entry| entry != FREED) {
                 pool.release(entry);
             }
             if len == 0 {
@@ -319,15 +318,15 @@ impl KvCache {
         let entries = &self.sequences[seq.0 as usize].tables[group].entries;
         let new = spec.blocks_for(wanted).saturating_sub(entries.len() as u32);
         let partial = wanted > len && !len.is_multiple_of(spec.block_size);
-        (new, partial && pool.refs(entries[(len / spec.block_size) as usize]) > 1)
+        (new, partial && !pool.is_own(entries[(len / spec.block_size) as usize]))
     }
 
     /// Sees to it that so many runs of a group are free, at the expense of unused prefixes.
     fn make_free(&mut self, group: usize, needed: u32) -> Result<(), Error> {
         while self.groups[group].pool.num_free() < needed {
-            let evicted = self.prefix.as_mut().is_some_and(|prefix| prefix.evict_one(group, &mut self.groups));
-            if !evicted {
-                return Err(shortage(group, needed, &self.groups[group].pool));
+            let pool = &mut self.groups[group].pool;
+            if !self.prefix.as_mut().is_some_and(|prefix| prefix.evict_one(group, pool)) {
+                return Err(shortage(group, needed, pool));
             }
         }
         Ok(())

@@ -104,7 +104,7 @@ impl Cut {
     /// blocks of distance bring here. Only if it is held, and by nobody else.
     fn backing(&self, block: u32, old: &[u32], pool: &BlockPool) -> Option<u32> {
         let source = if self.kept(block).is_empty() { block + self.distance() / self.block_size } else { block };
-        let own = |&entry: &u32| entry != FREED && pool.refs(entry) == 1;
+        let own = |&entry: &u32| entry != FREED && pool.is_own(entry);
         (old.get(source as usize).is_some_and(own)).then_some(source)
     }
 
