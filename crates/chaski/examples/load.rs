@@ -5,7 +5,8 @@
 //! `throughput`: 16 requests of 128 in and 64 out at once, against one of them alone, in turns;
 //! `stall`: what a prompt of 3000 tokens does to the time between tokens of 8 streams;
 //! `prefix`: the time to the first token of a second request that begins with the same 2000 tokens;
-//! `company`: how many of 16 answers differ when the requests are served together instead of one by one.
+//! `company`: how many of 16 answers differ when the requests are served together instead of one by one, and
+//! what `--batch-invariant` costs, which lets none differ.
 
 use std::error::Error;
 use std::path::Path;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chaski::{Llm, Options};
+use engine::batch::{Batch, Outputs, SeqId};
 use engine::request::{NoText, Report, Request, WhenFull};
 use engine::sampler::{Params, Sampler, VocabInfo};
 use engine::stream::{Event, EventStream, Usage};
@@ -28,7 +30,7 @@ fn main() -> Outcome {
     if let Some(threads) = args.next() {
         options.threads = threads.parse()?;
     }
-    let mut load = Load { llm: Llm::open(Path::new(&path), &options)?, noise: 0x9e37_79b9_7f4a_7c15 };
+    let mut load = Load::open(&path, &options)?;
     println!("{path}: {} threads, context {}", options.threads, load.llm.context());
     let wants = |name: &str| wanted == name || wanted == "all";
     if wants("throughput") {
@@ -41,7 +43,11 @@ fn main() -> Outcome {
         load.prefix()?;
     }
     if wants("company") {
-        load.company()?;
+        for batch_invariant in [false, true] {
+            let options = Options { batch_invariant, cache_prompts: false, ..options.clone() };
+            println!("--batch-invariant {}:", if batch_invariant { "on" } else { "off" });
+            Load::open(&path, &options)?.company()?;
+        }
     }
     Ok(())
 }
@@ -90,6 +96,10 @@ impl Client {
 }
 
 impl Load {
+    fn open(path: &str, options: &Options) -> Result<Load, Box<dyn Error>> {
+        Ok(Load { llm: Llm::open(Path::new(path), options)?, noise: 0x9e37_79b9_7f4a_7c15 })
+    }
+
     fn throughput(&mut self) -> Outcome {
         let (mut alone, mut together, mut first) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..5 {
@@ -130,21 +140,30 @@ impl Load {
         drop(streams);
         self.llm.engine().run_until_idle();
         let rows = self.llm.engine().rules().prompt_rows(8);
-        let mut chunks = Vec::new();
-        for _ in 0..5 {
-            let mut chunk = vec![self.submit_noise(rows as usize, 1)?];
-            self.finish(&mut chunk)?;
-            chunks.push(chunk[0].first_ms());
-        }
+        let chunks = self.chunks_ms(3000, rows as usize)?;
         println!("8 streams, ms between tokens:   p50     p90     p99     max");
         println!("  before the long prompt   {}", quantiles(before));
         println!("  while it is read         {}", quantiles(during));
-        println!(
-            "  a chunk of {rows} rows alone takes {:.1} ms; the prompt of 3000 took {:.0} ms",
-            median(chunks),
-            ms(arrived, answered)
-        );
+        println!("  chunks of {rows} rows alone {}", quantiles(chunks));
+        println!("  the prompt of 3000 tokens took {:.0} ms", ms(arrived, answered));
         Ok(())
+    }
+
+    /// Milliseconds of each chunk of a prompt with the engine to itself.
+    fn chunks_ms(&mut self, num_prompt: usize, num_rows: usize) -> Result<Vec<f64>, Box<dyn Error>> {
+        let (prompt, seq, mut batch) = (self.tokens(num_prompt), SeqId(0), Batch::default());
+        self.llm.truncate(seq, 0)?;
+        let mut times = Vec::new();
+        for (number, chunk) in prompt.chunks(num_rows).enumerate() {
+            batch.clear();
+            batch.push(seq, chunk, (number * num_rows) as u32, Outputs::Last);
+            let begin = Instant::now();
+            self.llm.step(&batch)?;
+            times.push(ms(begin, Instant::now()));
+        }
+        let (_, cache) = self.llm.engine().parts_mut();
+        cache.free(seq)?;
+        Ok(times)
     }
 
     fn prefix(&mut self) -> Outcome {
@@ -167,16 +186,19 @@ impl Load {
 
     fn company(&mut self) -> Outcome {
         let prompts: Vec<_> = (0..16).map(|number| self.tokens(40 + 17 * number)).collect();
-        let mut alone = Vec::new();
+        let (mut alone, begin) = (Vec::new(), Instant::now());
         for prompt in &prompts {
             let mut client = vec![self.submit(prompt.clone(), 64)?];
             self.finish(&mut client)?;
             alone.push(std::mem::take(&mut client[0].tokens));
         }
+        let (one_by_one, begin) = (begin.elapsed(), Instant::now());
         let mut clients = prompts.into_iter().map(|prompt| self.submit(prompt, 64)).collect::<Result<Vec<_>, _>>()?;
         self.finish(&mut clients)?;
+        let together = begin.elapsed();
         let differing = clients.iter().zip(&alone).filter(|(client, alone)| client.tokens != **alone).count();
-        println!("company: {differing} of 16 answers of 64 tokens differ from those given one by one");
+        println!("company: {differing} of 16 answers of 64 tokens differ from those given one by one;");
+        println!("  one by one {:.2} s, together {:.2} s", one_by_one.as_secs_f64(), together.as_secs_f64());
         Ok(())
     }
 

@@ -37,6 +37,7 @@ pub fn options(load: &Load) -> anyhow::Result<Options> {
         ubatch: load.ubatch.min(load.batch),
         kv_type_k,
         kv_type_v,
+        batch_invariant: load.batch_invariant,
         rope: load.rope,
         techniques: load.techniques.clone(),
         ..Options::default()

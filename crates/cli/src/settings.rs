@@ -53,6 +53,8 @@ pub struct Load {
     /// `None`: what the plan is used to.
     pub kv_type_k: Option<KvType>,
     pub kv_type_v: Option<KvType>,
+    /// The same bits whatever else is in a step.
+    pub batch_invariant: bool,
     pub rope: model::rope::Overrides,
     pub techniques: Vec<Switch>,
 }
@@ -212,6 +214,7 @@ impl Default for Load {
             ubatch: 512,
             kv_type_k: None,
             kv_type_v: None,
+            batch_invariant: false,
             rope: Default::default(),
             techniques: Vec::new(),
         }

@@ -48,6 +48,17 @@ pub const FLAGS: &[Flag] = &[
         s.load.techniques.push(Switch::parse(g.text).map_err(|problem| problem.to_string())?);
         Ok(())
     }),
+    Flag::switch(
+        &["--batch-invariant"],
+        "give each request the same answer, bit for bit, whatever else is being served: every step uses the kernels \
+         for many rows and prompts go in chunks of 64, which makes a single stream slower (default: off; then answers \
+         to the same seed may part when company changes how sums are rounded)",
+    )
+    .on(GROUP, PLAN)
+    .set(|s, g| {
+        s.load.batch_invariant = g.on;
+        Ok(())
+    }),
     Flag::value(&["-t", "--threads"], "N", "threads (default: one per physical core)")
         .env("LLAMA_ARG_THREADS")
         .on(GROUP, SINGLE)
