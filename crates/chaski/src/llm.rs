@@ -204,6 +204,16 @@ impl Llm {
         }
         Ok(cache.truncate(seq, len)?)
     }
+
+    /// Lets `dst` begin with the first `len` tokens of `src`, which it shares with it; what it held is dropped.
+    ///
+    /// # Errors
+    /// When `src` is shorter.
+    pub fn share(&mut self, src: SeqId, dst: SeqId, len: u32) -> Result<(), Error> {
+        self.truncate(dst, 0)?;
+        let (_, cache) = self.engine.parts_mut();
+        Ok(cache.seq_copy(src, dst, len)?)
+    }
 }
 
 /// All files of the set that `path` belongs to; `path` alone where it is no part of a split model.

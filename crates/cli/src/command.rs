@@ -42,9 +42,13 @@ pub const COMMANDS: &[Row] = &[
     Row {
         command: Command::Bench,
         name: "bench",
-        about: "Measure prompt and generation speed, as llama-bench does",
+        about: "Measure prompt and generation speed, as llama-bench and llama-batched-bench do",
         words: &["MODEL"],
-        examples: &["chaski bench smollm2 -p 512 -n 128 -r 5", "chaski bench -m a.gguf -t 1,2,4 -o json"],
+        examples: &[
+            "chaski bench smollm2 -p 512 -n 128 -r 5",
+            "chaski bench -m a.gguf,b.gguf -t 1,2,4 -d 0,4096 -o json",
+            "chaski bench smollm2 -npp 128 -ntg 64 -npl 1,4,8,16   several sequences at once",
+        ],
     },
     Row {
         command: Command::Perplexity,
@@ -157,6 +161,10 @@ impl Commands {
 
     pub const fn and(self, other: Commands) -> Commands {
         Commands(self.0 | other.0)
+    }
+
+    pub const fn without(self, other: Commands) -> Commands {
+        Commands(self.0 & !other.0)
     }
 
     pub const fn has(self, command: Command) -> bool {

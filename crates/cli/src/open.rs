@@ -38,6 +38,9 @@ pub fn options(load: &Load) -> anyhow::Result<Options> {
         kv_type_k,
         kv_type_v,
         batch_invariant: load.batch_invariant,
+        num_sequences: load.num_sequences,
+        // Only `bench` runs several sequences, and it counts the tokens of all of them together.
+        kv_unified: true,
         rope: load.rope,
         techniques: load.techniques.clone(),
         ..Options::default()

@@ -55,6 +55,8 @@ pub struct Load {
     pub kv_type_v: Option<KvType>,
     /// The same bits whatever else is in a step.
     pub batch_invariant: bool,
+    /// Sequences in the cache at once; the context is that of all of them.
+    pub num_sequences: usize,
     pub rope: model::rope::Overrides,
     pub techniques: Vec<Switch>,
 }
@@ -155,9 +157,12 @@ pub enum Format {
     Csv,
 }
 
-/// What `bench` measures: every combination of the lists.
+/// What `bench` measures: every combination of the lists. A list that was not given is empty; [`Bench::or_usual`] says
+/// what stands in for it.
 #[derive(Clone, Debug)]
 pub struct Bench {
+    /// Paths, names and hub addresses.
+    pub models: Vec<String>,
     pub prompts: Vec<usize>,
     pub gens: Vec<usize>,
     /// Prompt and generation measured as one.
@@ -165,14 +170,31 @@ pub struct Bench {
     pub depths: Vec<usize>,
     pub batches: Vec<usize>,
     pub ubatches: Vec<usize>,
-    /// Empty: the machine's physical cores.
+    pub kv_types_k: Vec<KvType>,
+    pub kv_types_v: Vec<KvType>,
     pub threads: Vec<usize>,
-    pub repetitions: usize,
+    pub repetitions: Option<usize>,
     pub warmup: bool,
     pub progress: bool,
     pub delay_s: u64,
     /// Tell where the time of each test went.
     pub ops: bool,
+    pub batched: Batched,
+}
+
+/// What `bench` measures with several sequences at once.
+#[derive(Clone, Debug, Default)]
+pub struct Batched {
+    pub prompts: Vec<usize>,
+    pub gens: Vec<usize>,
+    /// Numbers of sequences.
+    pub parallel: Vec<usize>,
+    /// All sequences begin with the same prompt, which is computed once.
+    pub shared: bool,
+    /// Sequences are continued one after the other.
+    pub separate: bool,
+    /// Most tokens of all sequences together; what needs more is left out. 0: no limit.
+    pub context: usize,
 }
 
 /// What `perplexity` does.
@@ -215,6 +237,7 @@ impl Default for Load {
             kv_type_k: None,
             kv_type_v: None,
             batch_invariant: false,
+            num_sequences: 1,
             rope: Default::default(),
             techniques: Vec::new(),
         }
@@ -256,19 +279,37 @@ impl Default for Output {
 impl Default for Bench {
     fn default() -> Bench {
         Bench {
-            prompts: vec![512],
-            gens: vec![128],
+            models: Vec::new(),
+            prompts: Vec::new(),
+            gens: Vec::new(),
             pairs: Vec::new(),
-            depths: vec![0],
-            batches: vec![2048],
-            ubatches: vec![512],
+            depths: Vec::new(),
+            batches: Vec::new(),
+            ubatches: Vec::new(),
+            kv_types_k: Vec::new(),
+            kv_types_v: Vec::new(),
             threads: Vec::new(),
-            repetitions: 5,
+            repetitions: None,
             warmup: true,
             progress: false,
             delay_s: 0,
             ops: false,
+            batched: Batched::default(),
         }
+    }
+}
+
+impl Bench {
+    /// The list that was given, else llama-bench's own.
+    pub fn or_usual<T: Copy>(given: &[T], usual: T) -> Vec<T> {
+        if given.is_empty() { vec![usual] } else { given.to_vec() }
+    }
+}
+
+impl Batched {
+    /// Whether several sequences are to be measured.
+    pub fn is_asked(&self) -> bool {
+        !(self.prompts.is_empty() && self.gens.is_empty() && self.parallel.is_empty())
     }
 }
 

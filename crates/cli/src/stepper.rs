@@ -20,13 +20,33 @@ pub struct Stepper<'a> {
     ubatch: usize,
     /// Tokens in the cache.
     len: usize,
-    noise: u64,
+    noise: Noise,
+}
+
+/// Random tokens, the same in every run.
+pub struct Noise(u64);
+
+impl Default for Noise {
+    fn default() -> Noise {
+        Noise(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+impl Noise {
+    /// A token of a vocabulary of that size.
+    pub fn token(&mut self, vocab_size: usize) -> u32 {
+        // xorshift64: any mix will do.
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % vocab_size.max(1) as u64) as u32
+    }
 }
 
 impl<'a> Stepper<'a> {
     /// Over an empty cache.
     pub fn new(llm: &'a mut Llm, ubatch: usize) -> anyhow::Result<Stepper<'a>> {
-        let mut stepper = Stepper { llm, batch: Batch::default(), ubatch, len: 0, noise: 0x9e37_79b9_7f4a_7c15 };
+        let mut stepper = Stepper { llm, batch: Batch::default(), ubatch, len: 0, noise: Noise::default() };
         stepper.rewind(0)?;
         Ok(stepper)
     }
@@ -56,16 +76,8 @@ impl<'a> Stepper<'a> {
 
     /// Random tokens; BOS first where the sequence is empty and the model wants one.
     pub fn noise(&mut self, count: usize) -> Vec<u32> {
-        let vocab_size = self.llm.vocab_size() as u64;
-        let mut tokens: Vec<u32> = (0..count)
-            .map(|_| {
-                // xorshift64: any mix will do, the same in every run.
-                self.noise ^= self.noise << 13;
-                self.noise ^= self.noise >> 7;
-                self.noise ^= self.noise << 17;
-                (self.noise % vocab_size.max(1)) as u32
-            })
-            .collect();
+        let vocab_size = self.llm.vocab_size();
+        let mut tokens: Vec<u32> = (0..count).map(|_| self.noise.token(vocab_size)).collect();
         let vocab = self.llm.tokenizer().vocab();
         if let (0, true, Some(bos), Some(first)) = (self.len, vocab.add_bos(), vocab.special().bos, tokens.first_mut())
         {

@@ -169,6 +169,25 @@ fn bench_measures_what_it_is_asked_for() {
 }
 
 #[test]
+fn bench_measures_several_sequences_at_once() {
+    let model = fixture("llama.gguf");
+    let words = ["bench", &model, "-npp", "8,40", "-ntg", "4", "-npl", "1,3", "-ub", "16", "-o", "jsonl"];
+    for more in [&[][..], &["-pps"], &["-tgs"], &["-pps", "-tgs", "-c", "100"]] {
+        let out = stdout_of(&[&words[..], more].concat());
+        let rows: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(rows.len(), 4, "{out}");
+        let shared = more.contains(&"-pps");
+        assert_eq!(rows[3]["n_kv"], if shared { 52 } else { 132 }, "{out}");
+        assert!(rows.iter().all(|row| row["speed_pp"].as_f64() > Some(0.0) && row["speed_tg"].as_f64() > Some(0.0)));
+    }
+    let table = stdout_of(&["bench", &model, "-npp", "8", "-ntg", "4", "-npl", "2"]);
+    assert!(
+        table.starts_with("|    PP |     TG |    B |") && table.contains("\n|     8 |      4 |    2 |     24 |"),
+        "{table}"
+    );
+}
+
+#[test]
 fn perplexity_ends_in_llama_perplexitys_last_line() {
     let model = fixture("llama.gguf");
     let text = scratch("text.txt", "the rain in the plain and a thin train to the inn ".repeat(20));

@@ -1,20 +1,27 @@
 //! `chaski bench`: prompt and generation speed, measured and printed as llama-bench does: random tokens, no sampling,
 //! every combination of the lists given, each test repeated after a run that does not count.
 
+mod batched;
 mod report;
+mod rows;
 
 use std::fmt;
+use std::io::Stdout;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
+use kernels::KvType;
 use text::template::Now;
 
 use crate::log::Log;
-use crate::model_file::ModelFile;
-use crate::settings::{Bench, Format, Load, Plan, Settings};
+use crate::settings::{Bench, Format, Load, ModelChoice, Plan, Settings};
 use crate::stepper::Stepper;
-use crate::{ceilings, open, source};
+use crate::{open, source};
 use report::{Column, Outcome, Report, Subject};
+
+/// How often a test is measured unless it is said.
+const REPETITIONS: usize = 5;
 
 /// One way to load the model.
 #[derive(Clone, Debug)]
@@ -23,6 +30,8 @@ pub struct Job {
     pub threads: usize,
     pub batch: usize,
     pub ubatch: usize,
+    pub kv_type_k: KvType,
+    pub kv_type_v: KvType,
 }
 
 /// What is timed: `prompt` tokens at once, then `generate` one by one, behind `depth` tokens of context.
@@ -35,64 +44,90 @@ pub struct Test {
 
 /// Measures everything that was asked for.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
+    let models = models(settings);
+    if settings.bench.batched.is_asked() {
+        return batched::run(settings, &models);
+    }
     let choice = &settings.bench;
-    let path = source::resolve(&settings.model)?;
-    let file = ModelFile::open(&path)?;
-    let subject = Subject {
-        model_filename: path.display().to_string(),
-        model_type: file.summary(),
-        model_size: file.weight_bytes(),
-        model_n_params: file.num_parameters(),
-        cpu: device::Hardware::probe().cpu_name,
-    };
-    drop(file);
+    let stray =
+        [("-pps", choice.batched.shared), ("-tgs", choice.batched.separate), ("-c", choice.batched.context > 0)];
+    if let Some((flag, _)) = stray.iter().find(|(_, given)| *given) {
+        bail!("{flag}: says how several sequences are measured; give -npp, -ntg and -npl too");
+    }
     if choice.ops && settings.output.format == Format::Csv {
         bail!("--ops: a line of csv has no room for it; give -o md, json or jsonl");
     }
-    let ceilings = ceilings::stored(&device::Hardware::probe());
     let mut log = Log::open(&settings.output)?;
     let jobs = jobs(choice, &settings.load);
-    let tests = tests(choice);
     let mut report = Report::new(std::io::stdout(), settings.output.format, columns(choice, &settings.load));
-    let context = tests.iter().map(|test| test.depth + test.prompt + test.generate).max().unwrap_or(0);
-    for (number, job) in jobs.iter().enumerate() {
-        let load = Load {
-            threads: job.threads,
-            batch: job.batch,
-            ubatch: job.ubatch,
-            context: u32::try_from(context)?.max(1),
-            ..job.load.clone()
-        };
-        let mut llm = open::llm_at(&path, &load, &mut log)?;
-        let mut stepper = Stepper::new(&mut llm, job.ubatch)?;
-        for test in &tests {
-            if choice.progress {
-                eprintln!("chaski bench: {}/{}: {test}", number + 1, jobs.len());
-            }
-            std::thread::sleep(Duration::from_secs(choice.delay_s));
-            let time = utc();
-            if choice.warmup {
-                warm_up(&mut stepper, test, job)?;
-            }
-            stepper.llm().clear_op_counts();
-            let samples_ns = (0..choice.repetitions)
-                .map(|_| sample(&mut stepper, test, job))
-                .collect::<anyhow::Result<Vec<u64>>>()?;
-            let ops = if choice.ops { stepper.llm().op_counts() } else { Vec::new() };
-            report.add(&Outcome { subject: &subject, job, test: *test, time, samples_ns, ops, ceilings })?;
+    for model in &models {
+        let path = source::resolve(model)?;
+        let subject = Subject::of(&path)?;
+        for (number, job) in jobs.iter().enumerate() {
+            let place = format!("{}/{}", number + 1, jobs.len());
+            measure(choice, &path, &subject, job, &place, &mut report, &mut log)?;
         }
     }
     report.finish()
 }
 
+/// The models to be measured, one after the other.
+fn models(settings: &Settings) -> Vec<ModelChoice> {
+    // A model named without a flag stands above the environment's; the parser takes it or `-m`, not both.
+    if settings.bench.models.is_empty() || settings.model.spec.is_some() {
+        return vec![settings.model.clone()];
+    }
+    let choice = |spec: &String| ModelChoice { spec: Some(spec.clone()), ..settings.model.clone() };
+    settings.bench.models.iter().map(choice).collect()
+}
+
+/// All tests with the model loaded in one way.
+fn measure(
+    choice: &Bench,
+    path: &Path,
+    subject: &Subject,
+    job: &Job,
+    place: &str,
+    report: &mut Report<Stdout>,
+    log: &mut Log,
+) -> anyhow::Result<()> {
+    let tests = tests(choice);
+    let context = tests.iter().map(|test| test.depth + test.prompt + test.generate).max().unwrap_or(0);
+    let load = Load { context: u32::try_from(context)?.max(1), ..job.load() };
+    let mut llm = open::llm_at(path, &load, log)?;
+    let mut stepper = Stepper::new(&mut llm, job.ubatch)?;
+    for test in tests {
+        if choice.progress {
+            eprintln!("chaski bench: {place}: {test}");
+        }
+        std::thread::sleep(Duration::from_secs(choice.delay_s));
+        let time = utc();
+        if choice.warmup {
+            warm_up(&mut stepper, &test, job)?;
+        }
+        stepper.llm().clear_op_counts();
+        let samples_ns = (0..choice.repetitions.unwrap_or(REPETITIONS))
+            .map(|_| sample(&mut stepper, &test, job))
+            .collect::<anyhow::Result<Vec<u64>>>()?;
+        let ops = if choice.ops { stepper.llm().op_counts() } else { Vec::new() };
+        report.add(&Outcome { subject, job, test, time, samples_ns, ops })?;
+    }
+    Ok(())
+}
+
 /// Every combination of the lists that need the model loaded anew, in llama-bench's order.
 fn jobs(choice: &Bench, load: &Load) -> Vec<Job> {
-    let threads = if choice.threads.is_empty() { vec![open::threads(load)] } else { choice.threads.clone() };
+    let (usual_k, usual_v) = load.kv_types();
     let mut jobs = Vec::new();
-    for &batch in &choice.batches {
-        for &ubatch in &choice.ubatches {
-            for &threads in &threads {
-                jobs.push(Job { load: load.clone(), threads, batch, ubatch: ubatch.min(batch) });
+    for batch in Bench::or_usual(&choice.batches, load.batch) {
+        for ubatch in Bench::or_usual(&choice.ubatches, load.ubatch) {
+            for kv_type_k in Bench::or_usual(&choice.kv_types_k, usual_k) {
+                for kv_type_v in Bench::or_usual(&choice.kv_types_v, usual_v) {
+                    for threads in Bench::or_usual(&choice.threads, open::threads(load)) {
+                        let ubatch = ubatch.min(batch);
+                        jobs.push(Job { load: load.clone(), threads, batch, ubatch, kv_type_k, kv_type_v });
+                    }
+                }
             }
         }
     }
@@ -102,9 +137,11 @@ fn jobs(choice: &Bench, load: &Load) -> Vec<Job> {
 /// At each depth: the prompts, the generations, the pairs. Nothing is tested with zero tokens.
 fn tests(choice: &Bench) -> Vec<Test> {
     let mut tests = Vec::new();
-    for &depth in &choice.depths {
-        tests.extend(choice.prompts.iter().map(|&prompt| Test { prompt, generate: 0, depth }));
-        tests.extend(choice.gens.iter().map(|&generate| Test { prompt: 0, generate, depth }));
+    for depth in Bench::or_usual(&choice.depths, 0) {
+        let prompts = Bench::or_usual(&choice.prompts, 512);
+        tests.extend(prompts.iter().map(|&prompt| Test { prompt, generate: 0, depth }));
+        let gens = Bench::or_usual(&choice.gens, 128);
+        tests.extend(gens.iter().map(|&generate| Test { prompt: 0, generate, depth }));
         tests.extend(choice.pairs.iter().map(|&(prompt, generate)| Test { prompt, generate, depth }));
     }
     tests.retain(|test| test.prompt + test.generate > 0);
@@ -113,13 +150,15 @@ fn tests(choice: &Bench) -> Vec<Test> {
 
 /// Columns in which something else than the default stands.
 fn columns(choice: &Bench, load: &Load) -> Vec<Column> {
-    let usual = (Bench::default(), Load::default());
+    let usual = Load::default();
+    let (usual_k, usual_v) = usual.kv_types();
+    let (k, v) = load.kv_types();
     [
-        (Column::Batch, choice.batches != usual.0.batches),
-        (Column::Ubatch, choice.ubatches != usual.0.ubatches),
-        (Column::TypeK, load.kv_types().0 != usual.1.kv_types().0),
-        (Column::TypeV, load.kv_types().1 != usual.1.kv_types().1),
-        (Column::Plan, load.plan != usual.1.plan),
+        (Column::Batch, Bench::or_usual(&choice.batches, load.batch) != [usual.batch]),
+        (Column::Ubatch, Bench::or_usual(&choice.ubatches, load.ubatch) != [usual.ubatch]),
+        (Column::TypeK, Bench::or_usual(&choice.kv_types_k, k) != [usual_k]),
+        (Column::TypeV, Bench::or_usual(&choice.kv_types_v, v) != [usual_v]),
+        (Column::Plan, load.plan != usual.plan),
         (Column::Isa, load.isa.is_some()),
     ]
     .into_iter()
@@ -159,13 +198,25 @@ fn utc() -> String {
 }
 
 impl Job {
+    /// The settings to load the model with, but for the context.
+    fn load(&self) -> Load {
+        Load {
+            threads: self.threads,
+            batch: self.batch,
+            ubatch: self.ubatch,
+            kv_type_k: Some(self.kv_type_k),
+            kv_type_v: Some(self.kv_type_v),
+            ..self.load.clone()
+        }
+    }
+
     /// What stands in a column.
     fn cell(&self, column: Column) -> String {
         match column {
             Column::Batch => self.batch.to_string(),
             Column::Ubatch => self.ubatch.to_string(),
-            Column::TypeK => self.load.kv_types().0.name().to_owned(),
-            Column::TypeV => self.load.kv_types().1.name().to_owned(),
+            Column::TypeK => self.kv_type_k.name().to_owned(),
+            Column::TypeV => self.kv_type_v.name().to_owned(),
             Column::Plan => name_in(Plan::NAMES, self.load.plan),
             Column::Isa => name_in(device::Isa::NAMES, self.load.isa.unwrap_or(device::Isa::Native)),
         }

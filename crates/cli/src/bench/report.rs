@@ -1,15 +1,18 @@
 //! Results of `bench` in llama-bench's shapes: a Markdown table, JSON, JSON lines, CSV, with its field names.
 
 use std::io::Write;
+use std::path::Path;
 
 use chaski::OpCount;
 use device::Ceilings;
 use evidence::measure::Summary;
 use serde_json::{Map, Value as Json, json};
 
+use super::rows::Rows;
 use super::{Job, Test};
-use crate::op_table;
+use crate::model_file::ModelFile;
 use crate::settings::Format;
+use crate::{ceilings, op_table};
 
 /// What is the same for every test of a run.
 pub struct Subject {
@@ -18,6 +21,8 @@ pub struct Subject {
     pub model_size: u64,
     pub model_n_params: u64,
     pub cpu: String,
+    /// What the machine reaches at most, once that was measured.
+    pub ceilings: Option<Ceilings>,
 }
 
 /// One test, measured.
@@ -30,15 +35,28 @@ pub struct Outcome<'a> {
     pub samples_ns: Vec<u64>,
     /// Where the time went; empty unless asked for.
     pub ops: Vec<OpCount>,
-    pub ceilings: Option<Ceilings>,
+}
+
+impl Subject {
+    /// The model in this file, on this machine.
+    pub fn of(path: &Path) -> anyhow::Result<Subject> {
+        let file = ModelFile::open(path)?;
+        let hardware = device::Hardware::probe();
+        Ok(Subject {
+            model_filename: path.display().to_string(),
+            model_type: file.summary(),
+            model_size: file.weight_bytes(),
+            model_n_params: file.num_parameters(),
+            ceilings: ceilings::stored(&hardware),
+            cpu: hardware.cpu_name,
+        })
+    }
 }
 
 /// Writes outcomes one by one, as they come.
 pub struct Report<W: Write> {
-    out: W,
-    format: Format,
+    rows: Rows<W>,
     columns: Vec<Column>,
-    num_rows: usize,
     /// Printed behind the table.
     ops: Vec<String>,
 }
@@ -56,66 +74,38 @@ pub enum Column {
 
 impl<W: Write> Report<W> {
     pub fn new(out: W, format: Format, columns: Vec<Column>) -> Report<W> {
-        Report { out, format, columns, num_rows: 0, ops: Vec::new() }
+        Report { rows: Rows::new(out, format), columns, ops: Vec::new() }
     }
 
     /// Writes one test.
     pub fn add(&mut self, outcome: &Outcome<'_>) -> anyhow::Result<()> {
-        let first = self.num_rows == 0;
-        self.num_rows += 1;
-        match self.format {
-            Format::Text => {
-                if first {
-                    self.table_head()?;
-                }
-                self.table_row(outcome)?;
-                let lines = op_table::lines(&outcome.ops, outcome.ceilings.as_ref());
-                if !lines.is_empty() {
-                    self.ops.push(format!("\n{}\n{}", outcome.test, lines.join("\n")));
-                }
-            }
-            Format::Json => {
-                let text = serde_json::to_string_pretty(&outcome.fields(true))?.replace('\n', "\n  ");
-                write!(self.out, "{}\n  {text}", if first { "[" } else { "," })?;
-            }
-            Format::JsonLines => writeln!(self.out, "{}", serde_json::to_string(&outcome.fields(true))?)?,
-            Format::Csv => {
-                let fields = outcome.fields(false);
-                if first {
-                    writeln!(self.out, "{}", fields.keys().cloned().collect::<Vec<_>>().join(","))?;
-                }
-                writeln!(self.out, "{}", fields.values().map(csv).collect::<Vec<_>>().join(","))?;
-            }
+        let head = self.table_head();
+        let row = self.table_row(outcome);
+        let lines = op_table::lines(&outcome.ops, outcome.subject.ceilings.as_ref());
+        if !lines.is_empty() {
+            self.ops.push(format!("\n{}\n{}\n", outcome.test, lines.join("\n")));
         }
-        Ok(self.out.flush()?)
+        let with_samples = self.rows.format() != Format::Csv;
+        self.rows.add(&head, &row, &outcome.fields(with_samples))
     }
 
     /// Writes what stands after the last test.
-    pub fn finish(mut self) -> anyhow::Result<()> {
-        match self.format {
-            Format::Json if self.num_rows == 0 => writeln!(self.out, "[]")?,
-            Format::Json => writeln!(self.out, "\n]")?,
-            Format::Text => {
-                self.ops.iter().try_for_each(|table| writeln!(self.out, "{table}"))?;
-                writeln!(self.out, "\nbuild: chaski {}", env!("CARGO_PKG_VERSION"))?;
-            }
-            _ => {}
-        }
-        Ok(self.out.flush()?)
+    pub fn finish(self) -> anyhow::Result<()> {
+        let build = concat!("\nbuild: chaski ", env!("CARGO_PKG_VERSION"));
+        self.rows.finish(&format!("{}{build}", self.ops.concat()))
     }
 
-    fn table_head(&mut self) -> anyhow::Result<()> {
+    fn table_head(&self) -> String {
         let columns = self.table_columns();
         let names: Vec<String> = columns.iter().map(|(name, width)| pad(name, *width)).collect();
         let rules: Vec<String> = columns
             .iter()
             .map(|(_, width)| format!("{}{}", "-".repeat(width.unsigned_abs() - 1), if *width > 0 { ':' } else { '-' }))
             .collect();
-        writeln!(self.out, "| {} |\n| {} |", names.join(" | "), rules.join(" | "))?;
-        Ok(())
+        format!("| {} |\n| {} |", names.join(" | "), rules.join(" | "))
     }
 
-    fn table_row(&mut self, outcome: &Outcome<'_>) -> anyhow::Result<()> {
+    fn table_row(&self, outcome: &Outcome<'_>) -> String {
         let (subject, job) = (outcome.subject, outcome.job);
         let speed = outcome.speed();
         let mut cells = vec![
@@ -130,8 +120,7 @@ impl<W: Write> Report<W> {
         cells.push(format!("{:.2} ± {:.2}", speed.mean, speed.stddev));
         let widths = self.table_columns();
         let cells: Vec<String> = cells.iter().zip(&widths).map(|(cell, (_, width))| pad(cell, *width)).collect();
-        writeln!(self.out, "| {} |", cells.join(" | "))?;
-        Ok(())
+        format!("| {} |", cells.join(" | "))
     }
 
     /// Names and widths; a negative width stands to the left.
@@ -198,7 +187,7 @@ impl Outcome<'_> {
             fields.insert("samples_ns".into(), json!(self.samples_ns));
             fields.insert("samples_ts".into(), json!(self.samples_ts()));
             if !self.ops.is_empty() {
-                fields.insert("ops".into(), op_table::json(&self.ops, self.ceilings.as_ref()));
+                fields.insert("ops".into(), op_table::json(&self.ops, self.subject.ceilings.as_ref()));
             }
         }
         fields
@@ -231,15 +220,11 @@ fn pad(text: &str, width: isize) -> String {
     if width < 0 { format!("{text:<size$}") } else { format!("{text:>size$}") }
 }
 
-fn csv(value: &Json) -> String {
-    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    format!("\"{}\"", text.replace('"', "\"\""))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::settings::Load;
+    use kernels::KvType;
 
     fn written(format: Format) -> String {
         let subject = Subject {
@@ -248,8 +233,16 @@ mod tests {
             model_size: 96_576_768,
             model_n_params: 134_515_008,
             cpu: "A \"CPU\"".into(),
+            ceilings: None,
         };
-        let job = Job { load: Load::default(), threads: 2, batch: 2048, ubatch: 512 };
+        let job = Job {
+            load: Load::default(),
+            threads: 2,
+            batch: 2048,
+            ubatch: 512,
+            kv_type_k: KvType::F16,
+            kv_type_v: KvType::F16,
+        };
         let mut out = Vec::new();
         let mut report = Report::new(&mut out, format, vec![Column::Plan]);
         for test in [Test { prompt: 16, generate: 0, depth: 0 }, Test { prompt: 8, generate: 4, depth: 32 }] {
@@ -260,7 +253,6 @@ mod tests {
                 time: "2026-01-31T12:00:00Z".into(),
                 samples_ns: vec![1_000_000_000, 2_000_000_000],
                 ops: Vec::new(),
-                ceilings: None,
             };
             report.add(&outcome).unwrap();
         }

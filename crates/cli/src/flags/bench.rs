@@ -1,21 +1,33 @@
 //! Flags of `bench` alone, with llama-bench's names. Lists are measured in every combination.
 
-use super::compute::{MOST_THREADS, MOST_TOKENS};
+use super::compute::{MOST_THREADS, MOST_TOKENS, cache_type};
 use super::{Flag, Given, Group};
 use crate::command::Commands;
 use crate::settings::Format;
+use kernels::KvType;
 
 const GROUP: Group = Group::Command;
 const BENCH: Commands = Commands::BENCH;
 
 pub const FLAGS: &[Flag] = &[
+    Flag::value(
+        &["-m", "--model"],
+        "MODEL,…",
+        "paths of GGUF files, names from `chaski models`, or hf:owner/repo:file",
+    )
+    .env("LLAMA_ARG_MODEL")
+    .on(Group::Model, BENCH)
+    .set(|s, g| {
+        s.bench.models.extend(g.filled()?.split(',').map(str::to_owned));
+        Ok(())
+    }),
     Flag::value(&["-p", "--n-prompt"], "N,…", "prompt lengths (default: 512; 0: none)").on(GROUP, BENCH).set(|s, g| {
-        s.bench.prompts = g.numbers(0..=MOST_TOKENS)?;
+        s.bench.prompts.extend(g.numbers(0..=MOST_TOKENS)?);
         Ok(())
     }),
     Flag::value(&["-n", "--n-gen"], "N,…", "tokens to generate (default: 128; 0: none)").on(GROUP, BENCH).set(
         |s, g| {
-            s.bench.gens = g.numbers(0..=MOST_TOKENS)?;
+            s.bench.gens.extend(g.numbers(0..=MOST_TOKENS)?);
             Ok(())
         },
     ),
@@ -28,35 +40,78 @@ pub const FLAGS: &[Flag] = &[
     Flag::value(&["-d", "--n-depth"], "N,…", "tokens in the context before the clock starts (default: 0)")
         .on(GROUP, BENCH)
         .set(|s, g| {
-            s.bench.depths = g.numbers(0..=MOST_TOKENS)?;
+            s.bench.depths.extend(g.numbers(0..=MOST_TOKENS)?);
             Ok(())
         }),
     Flag::value(&["-b", "--batch-size"], "N,…", "most tokens of a prompt handed over at once (default: 2048)")
         .on(GROUP, BENCH)
         .set(|s, g| {
-            s.bench.batches = g.numbers(1..=MOST_TOKENS)?;
+            s.bench.batches.extend(g.numbers(1..=MOST_TOKENS)?);
             Ok(())
         }),
     Flag::value(&["-ub", "--ubatch-size"], "N,…", "most tokens computed in one step (default: 512)")
         .on(GROUP, BENCH)
         .set(|s, g| {
-            s.bench.ubatches = g.numbers(1..=MOST_TOKENS)?;
+            s.bench.ubatches.extend(g.numbers(1..=MOST_TOKENS)?);
             Ok(())
         }),
     Flag::value(&["-t", "--threads"], "N,…", "threads (default: one per physical core)").on(GROUP, BENCH).set(
         |s, g| {
-            s.bench.threads = g.numbers(1..=MOST_THREADS)?;
+            s.bench.threads.extend(g.numbers(1..=MOST_THREADS)?);
             Ok(())
         },
     ),
+    Flag::value(&["-ctk", "--cache-type-k"], "TYPE,…", "how keys are cached: f16 (default) or f32")
+        .on(GROUP, BENCH)
+        .set(|s, g| {
+            s.bench.kv_types_k.extend(cache_types(g)?);
+            Ok(())
+        }),
+    Flag::value(&["-ctv", "--cache-type-v"], "TYPE,…", "how values are cached: f16 (default) or f32")
+        .on(GROUP, BENCH)
+        .set(|s, g| {
+            s.bench.kv_types_v.extend(cache_types(g)?);
+            Ok(())
+        }),
+    Flag::value(&["-npp"], "N,…", "several sequences: tokens of each prompt").on(GROUP, BENCH).set(|s, g| {
+        s.bench.batched.prompts.extend(g.numbers(1..=MOST_TOKENS)?);
+        Ok(())
+    }),
+    Flag::value(&["-ntg"], "N,…", "several sequences: tokens generated for each").on(GROUP, BENCH).set(|s, g| {
+        s.bench.batched.gens.extend(g.numbers(0..=MOST_TOKENS)?);
+        Ok(())
+    }),
+    Flag::value(&["-npl"], "N,…", "several sequences: how many at once").on(GROUP, BENCH).set(|s, g| {
+        s.bench.batched.parallel.extend(g.numbers(1..=MOST_SEQUENCES)?);
+        Ok(())
+    }),
+    Flag::switch(&["-pps"], "several sequences: they share one prompt").on(GROUP, BENCH).set(|s, _| {
+        s.bench.batched.shared = true;
+        Ok(())
+    }),
+    Flag::switch(&["-tgs"], "several sequences: generate for one after the other").on(GROUP, BENCH).set(|s, _| {
+        s.bench.batched.separate = true;
+        Ok(())
+    }),
+    Flag::value(
+        &["-c", "--ctx-size"],
+        "N",
+        "several sequences: leave out what needs more tokens (default: 0, no limit)",
+    )
+    .on(GROUP, BENCH)
+    .set(|s, g| {
+        s.bench.batched.context = g.number(0..=MOST_TOKENS)?;
+        Ok(())
+    }),
     Flag::value(&["-r", "--repetitions"], "N", "times each test is measured (default: 5)").on(GROUP, BENCH).set(
         |s, g| {
-            s.bench.repetitions = g.number(1..=100_000)?;
+            s.bench.repetitions = Some(g.number(1..=100_000)?);
             Ok(())
         },
     ),
-    Flag::value(&["-o", "--output"], "md|json|jsonl|csv", "shape of the output (default: md)").on(GROUP, BENCH).set(
-        |s, g| {
+    Flag::value(&["-o", "--output", "--output-format"], "md|json|jsonl|csv", "shape of the output (default: md)")
+        .on(GROUP, BENCH)
+        .set(|s, g| {
             if g.text == "sql" {
                 return Err("sql is not supported; json and csv carry the same fields".into());
             }
@@ -67,8 +122,7 @@ pub const FLAGS: &[Flag] = &[
                 ("csv", Format::Csv),
             ])?;
             Ok(())
-        },
-    ),
+        }),
     Flag::switch(&["--no-warmup"], "do not run each test once before measuring it").on(GROUP, BENCH).set(|s, _| {
         s.bench.warmup = false;
         Ok(())
@@ -100,6 +154,13 @@ pub const FLAGS: &[Flag] = &[
         .on(GROUP, BENCH)
         .set(|_, g| g.only(&["0"], "there are no embeddings yet; leave it out")),
 ];
+
+/// More sequences than anybody runs at once; a larger number is a typing error.
+const MOST_SEQUENCES: usize = 4096;
+
+fn cache_types(given: &Given<'_>) -> Result<Vec<KvType>, String> {
+    given.text.split(',').map(|text| cache_type(&Given { text, on: given.on })).collect()
+}
 
 fn pair(given: &Given<'_>) -> Result<(usize, usize), String> {
     match given.numbers(0..=MOST_TOKENS)?[..] {

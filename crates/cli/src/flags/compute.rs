@@ -93,7 +93,7 @@ pub const FLAGS: &[Flag] = &[
         "how keys are cached: f16 (default of the baseline plan) or f32 (of the others)",
     )
     .env("LLAMA_ARG_CACHE_TYPE_K")
-    .on(GROUP, PLAN.and(SINGLE))
+    .on(GROUP, SINGLE)
     .set(|s, g| {
         s.load.kv_type_k = Some(cache_type(g)?);
         Ok(())
@@ -104,7 +104,7 @@ pub const FLAGS: &[Flag] = &[
         "how values are cached: f16 (default of the baseline plan) or f32 (of the others)",
     )
     .env("LLAMA_ARG_CACHE_TYPE_V")
-    .on(GROUP, PLAN.and(SINGLE))
+    .on(GROUP, SINGLE)
     .set(|s, g| {
         s.load.kv_type_v = Some(cache_type(g)?);
         Ok(())
@@ -236,7 +236,8 @@ pub const FLAGS: &[Flag] = &[
         }),
 ];
 
-fn cache_type(given: &super::Given<'_>) -> Result<KvType, String> {
+/// A type of the cache by its name.
+pub fn cache_type(given: &super::Given<'_>) -> Result<KvType, String> {
     if OTHER_CACHE_TYPES.contains(&given.text) {
         return Err(format!("{} is not supported yet; the cache holds f16 or f32", given.text));
     }

@@ -9,7 +9,7 @@ const ANY: Commands = Commands::WITH_MODEL;
 pub const FLAGS: &[Flag] = &[
     Flag::value(&["-m", "--model"], "MODEL", "path of a GGUF file, a name from `chaski models`, or hf:owner/repo:file")
         .env("LLAMA_ARG_MODEL")
-        .on(MODEL, ANY)
+        .on(MODEL, ANY.without(Commands::BENCH))
         .set(|s, g| {
             s.model.spec = Some(g.filled()?);
             Ok(())

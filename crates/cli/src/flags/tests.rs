@@ -99,7 +99,7 @@ fn llama_cpp_spellings_are_understood() {
     assert_eq!(s.chat.system.as_deref(), Some("Hi"));
     assert!(s.sampling.is_set("top_k") && s.sampling.is_set("temperature"));
     assert_eq!(settings("explain m --plan exact -o json").load.plan, Plan::Exact);
-    assert_eq!(settings("bench m -o jsonl -p 16-64*2 -pg 8,4").output.format, Format::JsonLines);
+    assert_eq!(settings("bench m --output-format jsonl -p 16-64*2 -pg 8,4").output.format, Format::JsonLines);
 }
 
 #[test]
@@ -108,6 +108,10 @@ fn the_last_of_two_wins_and_lists_grow() {
     assert!(!s.prompt.escape);
     assert_eq!(s.prompt.reverse_prompts, ["A", "B"]);
     assert_eq!(s.load.context, 2);
+    let bench = settings("bench -m a,b -m c -p 1 -p 2-3 -ctk f16,f32 -npl 1,8").bench;
+    assert_eq!((bench.models, bench.prompts), (vec!["a".into(), "b".into(), "c".into()], vec![1, 2, 3]));
+    assert_eq!(bench.kv_types_k, [kernels::KvType::F16, kernels::KvType::F32]);
+    assert_eq!(bench.batched.parallel, [1, 8]);
 }
 
 #[test]
