@@ -11,6 +11,8 @@ use std::process::Command;
 /// A built `chaski`.
 pub struct Chaski {
     pub program: PathBuf,
+    /// What to call it: the commit it was built from.
+    pub version: String,
 }
 
 /// A model file and what to call it.
@@ -24,11 +26,11 @@ impl Chaski {
     /// The program that the options name, else this checkout's, built.
     pub fn get(root: &Path, options: &Options) -> Result<Chaski> {
         if let Some(program) = &options.chaski {
-            return Ok(Chaski { program: program.clone() });
+            return Ok(Chaski { program: program.clone(), version: "a build given by hand".into() });
         }
         process::run(process::cargo().args(["build", "--release", "--package", "cli"]).current_dir(root))?;
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-        Ok(Chaski { program: root.join(target).join("release/chaski") })
+        Ok(Chaski { program: root.join(target).join("release/chaski"), version: commit(root) })
     }
 
     /// The GGUF file at this path, or the model of this name, fetched if it is not here yet.
@@ -58,4 +60,15 @@ impl Chaski {
         let args = [&["bench".to_owned()], args].concat();
         Side { program: self.program.clone(), args, read }
     }
+}
+
+/// The commit that is checked out, with a `+` where the sources differ from it; said to be unknown without git.
+fn commit(root: &Path) -> String {
+    let git = |args: &[&str]| {
+        let output = Command::new("git").args(args).current_dir(root).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let Some(commit) = git(&["rev-parse", "--short", "HEAD"]) else { return "an unknown commit".into() };
+    let changed = git(&["status", "--porcelain", "--", "crates", "Cargo.lock"]).is_some_and(|text| !text.is_empty());
+    format!("{commit}{}", if changed { "+" } else { "" })
 }

@@ -4,7 +4,6 @@ use super::chaski::Chaski;
 use anyhow::{Context, Result};
 use serde_json::{Value as Json, json};
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 /// The machine as `chaski devices` sees it, with the rate at which its memory can be read where that is measured.
@@ -34,17 +33,6 @@ pub fn sentence(machine: &Json) -> String {
     };
     let (name, cores, system) = (text("name"), &machine["num_cores"], text("system"));
     format!("{name}, {cores} cores ({}), {gib:.1} GiB of memory{read}, {system}", features.join(", "))
-}
-
-/// The commit that is checked out, with a `+` where the sources differ from it; empty without git.
-pub fn commit(root: &Path) -> String {
-    let git = |args: &[&str]| {
-        let output = Command::new("git").args(args).current_dir(root).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let Some(commit) = git(&["rev-parse", "--short", "HEAD"]) else { return String::new() };
-    let changed = git(&["status", "--porcelain", "--", "crates", "Cargo.lock"]).is_some_and(|text| !text.is_empty());
-    format!("{commit}{}", if changed { "+" } else { "" })
 }
 
 /// How many programs wanted to run during the last minute, on average, where the system tells.

@@ -71,7 +71,7 @@ pub fn run(root: &Path, args: &[&str]) -> Result<()> {
     let duels = bench.duels()?;
     let occasion = Occasion {
         date: machine::date()?,
-        chaski: machine::commit(root),
+        chaski: bench.chaski.version.clone(),
         peer: bench.llama.version(),
         threads,
         load: machine::load(),
