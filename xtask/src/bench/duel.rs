@@ -12,10 +12,12 @@ use std::process::Command;
 /// A comparison to be made.
 pub struct Duel {
     /// Heading under which the rows stand.
-    pub group: &'static str,
+    pub group: String,
     pub model: String,
     /// What stands behind a test's name where the sides are set up in an unusual way.
     pub setting: String,
+    /// Bytes of weights that ours reads for each token of a `tg` test, where reading them is what takes the time.
+    pub token_bytes: Option<f64>,
     pub ours: Side,
     pub theirs: Side,
 }
@@ -45,6 +47,8 @@ pub struct Row {
     /// Rates, round by round.
     pub ours: Vec<f64>,
     pub theirs: Vec<f64>,
+    /// As in [`Duel`].
+    pub token_bytes: Option<f64>,
 }
 
 impl Duel {
@@ -79,11 +83,12 @@ impl Duel {
                     row.theirs.push(b.rate);
                 }
                 None => rows.push(Row {
-                    group: self.group.to_owned(),
+                    group: self.group.clone(),
                     model: self.model.clone(),
                     test,
                     ours: vec![a.rate],
                     theirs: vec![b.rate],
+                    token_bytes: self.token_bytes.filter(|_| a.test.starts_with("tg")),
                 }),
             }
         }

@@ -8,7 +8,7 @@ use super::chaski::{Chaski, Model};
 use super::duel::{Duel, Reading, Side};
 use super::llama_cpp::{Isa, LlamaCpp};
 use super::options::Options;
-use super::results::{Occasion, Results};
+use super::results::{self, Occasion, Results};
 use super::{machine, types};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value as Json;
@@ -75,13 +75,14 @@ pub fn run(root: &Path, args: &[&str]) -> Result<()> {
         peer: bench.llama.version(),
         threads,
         load: machine::load(),
+        read_gbps: machine["ceilings"]["read_gbps"].as_f64(),
     };
     let mut results = Results::read(&options.out, "peers", machine)?;
     let mut failed = Vec::new();
     for duel in duels {
         match duel.fight(options.rounds) {
             Ok(rows) => {
-                println!("{}", results.table(&rows));
+                println!("{}", results::table(rows.iter().map(|row| (&occasion, row))));
                 results.enter(&occasion, rows);
                 // After every duel: what was measured is not lost when a later one is broken off.
                 results.write(&options.out, PREFACE)?;
@@ -102,6 +103,7 @@ const PREFACE: &str = "\
 
 Tokens per second. Both programs ran in turn on the same files; the ratio is the median of the rounds' ratios, and the
 spread is where that median lies (of five rounds: the least and the greatest). llama.cpp ran with flash attention on.
+\"Of memory\" is the rate at which Chaski read its weights, as a share of the rate at which memory could be read then.
 `cargo xtask bench peers` prints these tables and writes this page; `--depth`, `--batched`, `--types` and `--avx2` choose
 the group.
 
@@ -132,7 +134,7 @@ impl Bench<'_> {
     }
 
     /// Tests of llama-bench, in one run of it for each depth.
-    fn speed(&self, group: &'static str, models: &[&str], tests: &[&str]) -> Result<Vec<Duel>> {
+    fn speed(&self, group: &str, models: &[&str], tests: &[&str]) -> Result<Vec<Duel>> {
         let depths = self.tests(tests)?;
         let mut duels = Vec::new();
         for model in self.models(models)? {
@@ -165,13 +167,29 @@ impl Bench<'_> {
         Ok(all)
     }
 
-    fn bench(&self, group: &'static str, model: &Model, tests: &Tests, kv: &(String, String)) -> Result<Duel> {
+    fn bench(&self, group: &str, model: &Model, tests: &Tests, kv: &(String, String)) -> Result<Duel> {
         let mut args =
             words(&["-m", &model.file, "-r", "1", "-fa", "1", "-o", "jsonl", "-d", &tests.depth.to_string()]);
         args.extend(words(&["-p", &numbers(&tests.prompts), "-n", &numbers(&tests.gens)]));
         args.extend(words(&["-t", &self.threads.to_string()]));
         let theirs = self.llama.tool("llama-bench")?;
-        Ok(self.duel(group, model, kv, args.clone(), args, theirs, single))
+        let duel = self.duel(group, model, kv, args.clone(), args, theirs, single);
+        // Behind a deep context the cache is read too.
+        let bound_by_memory = tests.depth == 0 && !tests.gens.is_empty();
+        let token_bytes = if bound_by_memory { self.token_bytes(model)? } else { None };
+        Ok(Duel { token_bytes, ..duel })
+    }
+
+    /// Bytes of weights that Chaski reads for a token, by its own counters; `None` where it has none.
+    fn token_bytes(&self, model: &Model) -> Result<Option<f64>> {
+        let words = ["bench", "-m", &model.file, "-p", "0", "-n", "1", "-r", "1", "--ops", "-o", "json"];
+        let rows = self.chaski.ask_json(&words)?;
+        let ops = rows[0]["ops"].as_array().into_iter().flatten();
+        let products =
+            ops.filter(|op| op["regime"] == "decode" && op["op"].as_str().is_some_and(|op| op.starts_with("matmul")));
+        let per_step = |op: &Json| Some(op["bytes"].as_f64()? / op["steps"].as_f64()?);
+        let bytes: f64 = products.filter_map(per_step).sum();
+        Ok((bytes > 0.0).then_some(bytes))
     }
 
     /// Tests of llama-batched-bench.
@@ -211,7 +229,7 @@ impl Bench<'_> {
     #[expect(clippy::too_many_arguments, reason = "the two sides of one comparison")]
     fn duel(
         &self,
-        group: &'static str,
+        group: &str,
         model: &Model,
         kv: &(String, String),
         ours: Vec<String>,
@@ -228,10 +246,11 @@ impl Bench<'_> {
         };
         if self.options.has("--avx2") {
             ours.extend(words(&["--isa", "avx2"]));
-            setting.push_str(", AVX2");
         }
         let theirs = Side { program: tool, args: [theirs, cache(&kv.1)].concat(), read };
-        Duel { group, model: model.name.clone(), setting, ours: self.chaski.bench(&ours, read), theirs }
+        let group = if self.options.has("--avx2") { format!("{group}, AVX2") } else { group.to_owned() };
+        let ours = self.chaski.bench(&ours, read);
+        Duel { group, model: model.name.clone(), setting, token_bytes: None, ours, theirs }
     }
 }
 

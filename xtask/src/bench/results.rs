@@ -21,6 +21,8 @@ pub struct Occasion {
     pub threads: usize,
     /// Programs that wanted to run in the minute before.
     pub load: Option<f64>,
+    /// How fast memory could be read just before, in GB/s.
+    pub read_gbps: Option<f64>,
 }
 
 /// Everything known about one comparison on one machine.
@@ -62,18 +64,8 @@ impl Results {
     }
 
     /// The rows of a group.
-    pub fn group<'a>(&'a self, group: &'a str) -> impl Iterator<Item = &'a Row> {
-        self.rows.iter().map(|(_, row)| row).filter(move |row| row.group == group)
-    }
-
-    /// The rows as a table.
-    pub fn table<'a>(&self, rows: impl IntoIterator<Item = &'a Row>) -> String {
-        let mut table =
-            String::from("| model | test | Chaski | llama.cpp | ratio | spread |\n|---|---|---:|---:|---:|---:|\n");
-        for row in rows {
-            table.push_str(&table_row(row));
-        }
-        table
+    pub fn group<'a>(&'a self, group: &'a str) -> impl Iterator<Item = &'a (Occasion, Row)> {
+        self.rows.iter().filter(move |(_, row)| row.group == group)
     }
 
     /// Writes the JSON file and the page, which begins with `preface`.
@@ -92,9 +84,11 @@ impl Results {
         let mut page = format!("<!-- Written by a bench of `cargo xtask bench`; do not edit. -->\n{preface}\n");
         page.push_str(&format!("Machine: {}.\n", machine::sentence(&self.machine)));
         for group in distinct(self.rows.iter().map(|(_, row)| row.group.as_str())) {
-            page.push_str(&format!("\n## {group}\n\n{}\n", self.table(self.group(group))));
-            let of_group = self.rows.iter().filter(|(_, row)| row.group == group);
-            for occasion in distinct(of_group.map(|(occasion, row)| occasion.sentence(row.ours.len()))) {
+            page.push_str(&format!(
+                "\n## {group}\n\n{}\n",
+                table(self.group(group).map(|(occasion, row)| (occasion, row)))
+            ));
+            for occasion in distinct(self.group(group).map(|(occasion, row)| occasion.sentence(row.ours.len()))) {
                 page.push_str(&format!("{occasion}\n"));
             }
         }
@@ -102,22 +96,38 @@ impl Results {
     }
 }
 
-impl Occasion {
-    fn sentence(&self, rounds: usize) -> String {
-        let Occasion { date, chaski, peer, threads, load } = self;
-        let load = load.map(|load| format!(", load {load:.1} before")).unwrap_or_default();
-        format!("- {date}: {rounds} rounds, {threads} threads, Chaski at {chaski} against {peer}{load}.")
+/// Rows as a table.
+pub fn table<'a>(rows: impl IntoIterator<Item = (&'a Occasion, &'a Row)>) -> String {
+    let mut table = String::from(
+        "| model | test | Chaski | llama.cpp | ratio | spread | of memory |\n|---|---|---:|---:|---:|---:|---:|\n",
+    );
+    for (occasion, row) in rows {
+        let median = |samples: &[f64]| Summary::of(samples).map_or("?".into(), |summary| rate(summary.median));
+        let (ratio, spread) = match row.ratio() {
+            Some(ratio) => (format!("{:.2}", ratio.median), format!("{:.2}–{:.2}", ratio.low, ratio.high)),
+            None => ("?".into(), "?".into()),
+        };
+        let share = memory_share(occasion, row).map(|share| format!("{:.0} %", 100.0 * share)).unwrap_or_default();
+        let Row { model, test, ours, theirs, .. } = row;
+        let (ours, theirs) = (median(ours), median(theirs));
+        table.push_str(&format!("| {model} | {test} | {ours} | {theirs} | {ratio} | {spread} | {share} |\n"));
     }
+    table
 }
 
-fn table_row(row: &Row) -> String {
-    let median = |samples: &[f64]| Summary::of(samples).map_or("?".into(), |summary| rate(summary.median));
-    let (ratio, spread) = match row.ratio() {
-        Some(ratio) => (format!("{:.2}", ratio.median), format!("{:.2}–{:.2}", ratio.low, ratio.high)),
-        None => ("?".into(), "?".into()),
-    };
-    let Row { model, test, ours, theirs, .. } = row;
-    format!("| {model} | {test} | {} | {} | {ratio} | {spread} |\n", median(ours), median(theirs))
+/// The rate at which ours read its weights, as a share of what memory gave.
+fn memory_share(occasion: &Occasion, row: &Row) -> Option<f64> {
+    let tokens = Summary::of(&row.ours)?.median;
+    Some(tokens * row.token_bytes? / (occasion.read_gbps? * 1e9))
+}
+
+impl Occasion {
+    fn sentence(&self, rounds: usize) -> String {
+        let Occasion { date, chaski, peer, threads, load, read_gbps } = self;
+        let load = load.map(|load| format!(", load {load:.1} before")).unwrap_or_default();
+        let memory = read_gbps.map(|rate| format!(", memory read at {rate:.1} GB/s")).unwrap_or_default();
+        format!("- {date}: {rounds} rounds, {threads} threads, Chaski at {chaski} against {peer}{load}{memory}.")
+    }
 }
 
 /// Three digits that count.
@@ -148,7 +158,7 @@ fn row_json(occasion: &Occasion, row: &Row) -> Json {
         "ours": summary(Summary::of(&row.ours)), "theirs": summary(Summary::of(&row.theirs)),
         "ours_samples": samples(&row.ours), "theirs_samples": samples(&row.theirs),
         "date": occasion.date, "chaski": occasion.chaski, "peer": occasion.peer, "threads": occasion.threads,
-        "load": occasion.load,
+        "load": occasion.load, "read_gbps": occasion.read_gbps, "token_bytes": row.token_bytes,
     })
 }
 
@@ -166,9 +176,12 @@ fn read_row(row: &Json) -> Option<(Occasion, Row)> {
         peer: text("peer")?,
         threads: row["threads"].as_u64()? as usize,
         load: row["load"].as_f64(),
+        read_gbps: row["read_gbps"].as_f64(),
     };
     let (ours, theirs) = (samples("ours_samples")?, samples("theirs_samples")?);
-    Some((occasion, Row { group: text("group")?, model: text("model")?, test: text("test")?, ours, theirs }))
+    let token_bytes = row["token_bytes"].as_f64();
+    let row = Row { group: text("group")?, model: text("model")?, test: text("test")?, ours, theirs, token_bytes };
+    Some((occasion, row))
 }
 
 #[cfg(test)]
@@ -176,11 +189,25 @@ mod tests {
     use super::*;
 
     fn row(group: &str, test: &str, ours: f64) -> Row {
-        Row { group: group.into(), model: "m".into(), test: test.into(), ours: vec![ours; 3], theirs: vec![2.0; 3] }
+        Row {
+            group: group.into(),
+            model: "m".into(),
+            test: test.into(),
+            ours: vec![ours; 3],
+            theirs: vec![2.0; 3],
+            token_bytes: (test == "a").then_some(1e9),
+        }
     }
 
     fn occasion(date: &str) -> Occasion {
-        Occasion { date: date.into(), chaski: "abc".into(), peer: "p".into(), threads: 2, load: Some(0.5) }
+        Occasion {
+            date: date.into(),
+            chaski: "abc".into(),
+            peer: "p".into(),
+            threads: 2,
+            load: Some(0.5),
+            read_gbps: Some(10.0),
+        }
     }
 
     #[test]
@@ -192,9 +219,12 @@ mod tests {
         results.write(&folder, "# Page\n").unwrap();
         let mut results = Results::read(&folder, "peers", machine).unwrap();
         results.enter(&occasion("day 2"), vec![row("Speed", "a", 6.0)]);
-        assert_eq!(results.group("Speed").map(|row| row.ours[0]).collect::<Vec<_>>(), [6.0, 4.0]);
+        assert_eq!(results.group("Speed").map(|(_, row)| row.ours[0]).collect::<Vec<_>>(), [6.0, 4.0]);
         let page = results.page("# Page\n");
-        assert!(page.contains("| m | a | 6.0 | 2.0 | 3.00 | 3.00–3.00 |\n| m | b | 4.0 | 2.0 | 2.00 |"), "{page}");
+        assert!(
+            page.contains("| m | a | 6.0 | 2.0 | 3.00 | 3.00–3.00 | 60 % |\n| m | b | 4.0 | 2.0 | 2.00 |"),
+            "{page}"
+        );
         assert!(page.contains("## Deep") && page.contains("- day 1: 3 rounds, 2 threads, Chaski at abc against p"));
         let other = Results::read(&folder, "peers", json!({ "name": "B", "num_cores": 2, "features": [] })).unwrap();
         assert!(other.rows.is_empty(), "another machine's rows do not mix");
