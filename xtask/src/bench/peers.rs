@@ -29,7 +29,8 @@ GROUP: what is measured, the first when none is given
   --kv TYPE|OURS:THEIRS,… types of the KV cache (default: f16)
   --rounds N              times each side is run (default: 5)
   --threads N             (default: one per core)
-  --llama DIR             a build of llama.cpp; by default its source is fetched with pip and built once, in the user's cache
+  --llama DIR             a build of llama.cpp (with --avx2: one without AVX-512); by default its source is fetched with pip
+                          and built once, in the user's cache
   --chaski FILE           a built chaski; by default this checkout's, built
   --out DIR               where peers.json, peers.md and peers.svg go (default: docs/generated)";
 
@@ -219,7 +220,9 @@ impl Bench<'_> {
         for model in self.models(TYPES_MODEL)? {
             for typed in types::make(&self.chaski, &quantize, &model)? {
                 for tests in &tests {
-                    duels.push(self.bench("Types", &typed, tests, &self.options.kv[0])?);
+                    for kv in &self.options.kv {
+                        duels.push(self.bench("Types", &typed, tests, kv)?);
+                    }
                 }
             }
         }
