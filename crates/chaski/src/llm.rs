@@ -12,6 +12,7 @@ use engine::runner::{Runner, RunnerOptions};
 use engine::sampler::{Params, Sampler, VocabInfo};
 use engine::scheduler::Rules;
 use engine::technique::{ActiveForm, Resolved};
+use engine::watch::{Notice, WatchCounts};
 use kernels::Rows;
 use model::plan::worth_repacking;
 use model::{Graph, Hparams, WeightMemory, Weights};
@@ -80,6 +81,8 @@ impl Llm {
             k,
             v,
             one_plan: options.batch_invariant,
+            watch: options.watch,
+            inject: options.inject.clone(),
         };
         if options.repack {
             let matrices = worth_repacking(&graph, &runner_options.hardware, &runner_options.policy);
@@ -90,6 +93,7 @@ impl Llm {
         let runner = Runner::new(&graph, &weights, &cache, &runner_options).map_err(named)?;
         let rules = Rules { max_waiting: options.max_waiting, ..Rules::of(&limits) };
         let rules = if options.batch_invariant { rules.with_fixed_chunks() } else { rules };
+        runner.check_injections()?;
         Ok(Self {
             engine: Engine::with_rules(runner, cache, rules),
             tokenizer: Arc::new(tokenizer),
@@ -154,6 +158,16 @@ impl Llm {
     /// How the weights are held: what was laid out anew and what is read where the files are mapped.
     pub fn weight_memory(&self) -> WeightMemory {
         self.weights.memory()
+    }
+
+    /// What the watch over numbers has told since this was last asked.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        self.engine.take_notices()
+    }
+
+    /// Steps so far, and how many of them were redone because numbers went wrong.
+    pub fn watch_counts(&self) -> WatchCounts {
+        self.engine.runner().watch_counts()
     }
 
     /// What each kernel has done since the model was opened, or since [`Llm::clear_op_counts`].

@@ -1,7 +1,9 @@
 //! How a model is to be opened.
 
 use device::{Hardware, Isa};
+use engine::inject::Inject;
 use engine::technique::{Resolved, State, Switch, SwitchError, Technique, resolve};
+use engine::watch::WatchOptions;
 use kernels::{KvType, Policy};
 
 /// Which plan judges or runs (ARCHITECTURE.md, "Three plans").
@@ -65,6 +67,10 @@ pub struct Options {
     pub batch_invariant: bool,
     /// Most requests that wait for a place; more are refused.
     pub max_waiting: u32,
+    /// What happens when numbers go wrong.
+    pub watch: WatchOptions,
+    /// Faults put in on purpose, in builds with debug assertions.
+    pub inject: Vec<Inject>,
     /// `--rope-*` and `--yarn-*`.
     pub rope: model::rope::Overrides,
     /// The techniques that there are, most wanted first.
@@ -113,6 +119,8 @@ impl Default for Options {
             cache_prompts: false,
             batch_invariant: false,
             max_waiting: u32::MAX,
+            watch: WatchOptions::default(),
+            inject: Vec::new(),
             rope: model::rope::Overrides::default(),
             catalogue: techniques::CATALOG,
             techniques: Vec::new(),

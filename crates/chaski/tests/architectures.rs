@@ -171,7 +171,7 @@ fn every_op_of_a_plan_agrees_with_the_interpreter() {
             let Program { steps, arena_bytes, max_rows, max_outputs, vocab_size, .. } = program;
             let single = |step| {
                 let record = Record::default();
-                Program { steps: vec![step], arena_bytes, max_rows, max_outputs, vocab_size, record }
+                Program { steps: vec![step], arena_bytes, max_rows, max_outputs, vocab_size, logits: None, record }
             };
             let programs: Vec<Program> = steps.into_iter().map(single).collect();
             let mut executor = Executor::new(Pool::new(2).unwrap(), arena_bytes).unwrap();

@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use anyhow::bail;
 use chaski::{Llm, Options, PlanKind};
+use engine::watch::Notice;
 use kernels::KvType;
 
 use crate::log::Log;
 use crate::repack_bar::RepackBar;
 use crate::settings::{Load, Plan, Settings};
-use crate::source;
+use crate::{source, units};
 
 /// The chosen model, fetched if need be.
 pub fn llm(settings: &Settings, log: &mut Log) -> anyhow::Result<Llm> {
@@ -41,6 +42,8 @@ pub fn options(load: &Load) -> anyhow::Result<Options> {
         num_sequences: load.num_sequences,
         // Only `bench` runs several sequences, and it counts the tokens of all of them together.
         kv_unified: true,
+        watch: load.watch,
+        inject: load.inject.clone(),
         rope: load.rope,
         techniques: load.techniques.clone(),
         ..Options::default()
@@ -66,6 +69,26 @@ pub fn llm_at(path: &Path, load: &Load, log: &mut Log) -> anyhow::Result<Llm> {
         log.trace(format_args!("technique {id}: {state} ({})", resolved.reason));
     }
     Ok(llm)
+}
+
+/// Says what the watch over numbers saw: what is off now and why; every redone step with `-v`.
+pub fn tell_notices(llm: &mut Llm, log: &mut Log) {
+    let notices = llm.take_notices();
+    if notices.is_empty() {
+        return;
+    }
+    let name = llm
+        .metadata()
+        .opt_str("general.name")
+        .ok()
+        .flatten()
+        .map_or_else(|| "the model".into(), |name| units::shown(name, 60));
+    for notice in notices {
+        match notice {
+            Notice::Off { .. } => log.warning(format_args!("{name}: {notice}")),
+            Notice::Redone(_) => log.trace(format_args!("{name}: {notice}")),
+        }
+    }
 }
 
 /// The number of threads asked for, else one per physical core.

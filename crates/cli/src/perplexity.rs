@@ -58,6 +58,7 @@ fn score(settings: &Settings, base: Option<&Path>) -> anyhow::Result<()> {
         let shown = write!(out, "[{chunk}]{value:.4},").and_then(|()| out.flush());
         broken = broken.take().or(shown.err());
     })?;
+    open::tell_notices(stepper.llm(), &mut log);
     if let Some(problem) = broken {
         return Err(problem).context("standard output");
     }
@@ -92,6 +93,7 @@ fn compare(settings: &Settings, base: &Path) -> anyhow::Result<()> {
         }
     })
     .with_context(name)?;
+    open::tell_notices(stepper.llm(), &mut log);
     shown.context("standard output")?;
     writeln!(out, "\n{report}")?;
     Ok(())

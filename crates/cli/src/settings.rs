@@ -57,6 +57,9 @@ pub struct Load {
     pub batch_invariant: bool,
     /// Sequences in the cache at once; the context is that of all of them.
     pub num_sequences: usize,
+    pub watch: engine::watch::WatchOptions,
+    /// Faults put in on purpose.
+    pub inject: Vec<engine::inject::Inject>,
     pub rope: model::rope::Overrides,
     pub techniques: Vec<Switch>,
 }
@@ -238,6 +241,8 @@ impl Default for Load {
             kv_type_v: None,
             batch_invariant: false,
             num_sequences: 1,
+            watch: Default::default(),
+            inject: Vec::new(),
             rope: Default::default(),
             techniques: Vec::new(),
         }

@@ -281,3 +281,28 @@ fn ceilings_are_measured_once_and_kept() {
     assert!(!run(&bench).contains("devices --measure"));
     assert_eq!(std::fs::read_dir(&cache).unwrap().count(), 1, "no partial file is left");
 }
+
+#[test]
+fn numbers_that_go_wrong_are_mended_and_told() {
+    let model = fixture("llama.gguf");
+    let words = [&["run", "-m", &model, "-no-cnv", "-p", "the rain", "--no-perf"], &GREEDY[..]].concat();
+    let undisturbed = chaski(&words);
+    let with = |flags: &[&str]| chaski(&[&words[..], flags].concat());
+    let mended = with(&["--inject", "nan@step=3-5,op=matmul,layer=1"]);
+    assert_eq!((mended.code, &mended.stdout), (Some(0), &undisturbed.stdout));
+    assert!(mended.stderr.contains("is off for this model: 3 steps redone, last NaN in matmul"), "{mended:?}");
+    let once = with(&["--inject", "nan@step=5,op=matmul", "-v"]);
+    assert_eq!(once.stdout, undisturbed.stdout);
+    assert!(once.stderr.contains("at step 5") && once.stderr.contains("1 redone on the exact plan"), "{once:?}");
+    let blind = with(&["--inject", "nan@step=3,op=matmul,layer=1", "--no-watch"]);
+    assert!(blind.code != Some(0) || blind.stdout != undisturbed.stdout, "{blind:?}");
+    for (fault, named) in
+        [("nan@step=1,op=norm,layer=99", "layer 99"), ("nan", "KIND@step=N"), ("nan@step=1,op=x", "`x`")]
+    {
+        let refused = with(&["--inject", fault]);
+        assert!(
+            refused.code != Some(0) && refused.stderr.contains("--inject") && refused.stderr.contains(named),
+            "{refused:?}"
+        );
+    }
+}

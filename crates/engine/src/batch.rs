@@ -77,6 +77,8 @@ pub struct Batch {
     pub output_rows: Vec<u32>,
     /// Cache moves to be made, in order, before the rows are computed.
     pub copies: Vec<BlockCopy>,
+    /// To be computed on the exact plan: a sequence is prefilled again because numbers went wrong.
+    pub exact: bool,
 }
 
 impl Batch {
@@ -88,6 +90,7 @@ impl Batch {
             spans: Vec::with_capacity(num_sequences),
             output_rows: Vec::with_capacity(num_rows),
             copies: Vec::with_capacity(num_sequences),
+            exact: false,
         }
     }
 
@@ -98,6 +101,7 @@ impl Batch {
         self.spans.clear();
         self.output_rows.clear();
         self.copies.clear();
+        self.exact = false;
     }
 
     /// Adds the next tokens of a sequence, the first of them at `first_position`, which is also the

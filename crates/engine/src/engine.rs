@@ -13,9 +13,13 @@ use crate::sampler::{Candidates, Sampled, Sampler, logprobs};
 use crate::scheduler::{Output, Rules, Scheduler, Ticket};
 use crate::sequence::{FinishReason, Sequence, Status};
 use crate::stream::{Event, EventSink, EventStream, Timings, TokenScore, Usage, event_stream};
+use crate::watch::Notice;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
+
+/// Notices kept while nobody observes.
+const MOST_NOTICES: usize = 64;
 
 /// What computes a step: the runner, or a model made up for a test.
 pub trait StepRunner {
@@ -25,6 +29,11 @@ pub trait StepRunner {
 
     /// Entries in a row of logits.
     fn vocab_size(&self) -> usize;
+
+    /// What its watch over numbers has to tell since this was last asked.
+    fn take_notices(&mut self) -> Vec<Notice> {
+        Vec::new()
+    }
 }
 
 /// Logits of a step, `[output_rows, vocab_size]`.
@@ -50,6 +59,8 @@ pub struct Engine<R> {
     desk: Desk,
     observer: Option<Box<dyn Observer>>,
     num_steps: u64,
+    /// What the watch over numbers told while nobody observed.
+    notices: Vec<Notice>,
 }
 
 /// Who has asked for what, and how far it is.
@@ -95,12 +106,19 @@ impl<R: StepRunner> Engine<R> {
             started: Instant::now(),
         };
         let batch = Batch::with_capacity(limits.step_tokens.min(1 << 16) as usize, limits.num_sequences as usize);
-        Engine { runner, batch, desk, observer: None, num_steps: 0 }
+        Engine { runner, batch, desk, observer: None, num_steps: 0, notices: Vec::new() }
     }
 
     /// Who is told of every step.
     pub fn set_observer(&mut self, observer: Option<Box<dyn Observer>>) {
         self.observer = observer;
+    }
+
+    /// What the watch over numbers has told since this was last asked, while nobody observed.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        let mut notices = std::mem::take(&mut self.notices);
+        notices.extend(self.runner.take_notices());
+        notices
     }
 
     /// The cache.
@@ -198,11 +216,16 @@ impl<R: StepRunner> Engine<R> {
         report.num_running = self.desk.scheduler.running().len() as u32;
         report.num_waiting = self.desk.scheduler.num_waiting() as u32;
         (report.kv_used_bytes, report.kv_bytes) = (self.desk.cache.used_bytes(), self.desk.cache.bytes());
+        let notices = self.runner.take_notices();
+        report.redone = notices.iter().any(|notice| matches!(notice, Notice::Redone(_)));
         report.sample_us = (self.desk.now_us() - scheduled).saturating_sub(report.run_us);
         if let Some(observer) = &mut self.observer
             && (report.num_rows > 0 || report.num_finished > 0)
         {
             observer.step(&report);
+            notices.iter().for_each(|notice| observer.notice(notice));
+        } else if self.notices.len() < MOST_NOTICES {
+            self.notices.extend(notices);
         }
     }
 
@@ -228,6 +251,8 @@ impl<R: StepRunner> Engine<R> {
                 report.num_sampled = desk.scheduler.outputs().iter().filter(|output| output.samples).count() as u32;
                 desk.hand_out(logits);
             }
+            // The sequences stay; the next steps compute them anew.
+            Err(Error::PrefillAgain(_)) if desk.scheduler.compute_again(&mut desk.cache).is_ok() => {}
             Err(error) => {
                 report.failed = true;
                 desk.fail(&error);

@@ -78,6 +78,27 @@ pub enum Error {
     /// A step that the runner gave up, by an error of its device or a panic.
     #[error("the step failed: {0}")]
     Step(String),
+    /// Numbers that went wrong on the exact plan too.
+    #[error("{faults} in {op} {name} at step {step}, on the exact plan too: {hint}")]
+    NotFinite {
+        /// What was seen.
+        faults: kernels::Faults,
+        /// The op.
+        op: &'static str,
+        /// The node, mostly the name of its weight.
+        name: String,
+        /// Which step of the runner.
+        step: u64,
+        /// What may be the cause.
+        hint: &'static str,
+    },
+    /// Numbers that went wrong over a cache that may have lost what matters. The engine prefills the
+    /// sequences of the step again, exactly; others do so by truncating them to nothing.
+    #[error("{0}: the sequence must be prefilled again")]
+    PrefillAgain(String),
+    /// A fault to be put in on purpose that no plan has a place for.
+    #[error("--inject: {0}: the model has no such step")]
+    Inject(String),
     /// The engine has ended, so nothing can be submitted.
     #[error("the engine has stopped")]
     Stopped,

@@ -10,6 +10,7 @@ pub mod cache;
 pub mod engine;
 mod error;
 pub mod handle;
+pub mod inject;
 pub mod observer;
 pub mod request;
 pub mod runner;
@@ -19,6 +20,7 @@ pub mod sequence;
 pub mod stream;
 pub mod technique;
 mod token_text;
+pub mod watch;
 
 pub use error::Error;
 pub use token_text::TokenText;

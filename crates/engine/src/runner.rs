@@ -2,19 +2,26 @@
 //! its number of rows and hands back logits. Public, synchronous and free of scheduling: the engine is
 //! one client, `perplexity` and `bench` are others.
 
+mod redo;
+mod rotation;
+mod tables;
+
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use device::{Hardware, Pool};
-use kernels::ops::rope::{self, Pairing};
-use kernels::ops::rope_table;
-use kernels::{CacheSlot, Executor, KvType, Policy, Rows, SequenceView, StepInputs, TurnKey};
+use kernels::{CacheSlot, Executor, KvType, Policy, Rows, Slot, TurnKey};
 use model::{Graph, Plan, PlanOptions, StepInfo, Weights};
 
 use crate::batch::{Batch, BlockCopy};
 use crate::cache::{CacheLimits, KvCache, KvGroup};
 use crate::engine::{Logits, StepRunner};
 use crate::error::Error;
+use crate::inject::{Inject, Injected};
 use crate::observer::{OpCount, Tally, count};
+use crate::watch::{Notice, Watch, WatchCounts, WatchOptions};
+use rotation::Rotation;
+use tables::BlockTables;
 
 /// Positions per block of the cache on the CPU.
 const BLOCK_SIZE: usize = 16;
@@ -37,19 +44,27 @@ pub struct RunnerOptions {
     /// Plans every step with the kernels for many rows, so that a row's bits do not depend on how many
     /// there are.
     pub one_plan: bool,
+    /// What happens when numbers go wrong.
+    pub watch: WatchOptions,
+    /// Faults put in on purpose; without debug assertions they are ignored.
+    pub inject: Vec<Inject>,
 }
 
 /// A model on this machine: plans, activations, workers and the storage of the KV cache.
 pub struct Runner {
     graph: Arc<Graph>,
+    weights: Arc<Weights>,
+    options: RunnerOptions,
     executor: Executor,
     /// By regime, in the order of [`Rows::ALL`].
     plans: Vec<Plan>,
     /// By regime: what the plans were asked for.
     tallies: Vec<Tally>,
     counting: bool,
-    tables: Vec<u32>,
-    views: Vec<Vec<SequenceView>>,
+    tables: BlockTables,
+    watch: Watch,
+    /// By regime: the plans that steps are redone on, built when first needed.
+    exact: [Option<Plan>; 3],
 }
 
 impl Runner {
@@ -63,34 +78,27 @@ impl Runner {
         cache: &KvCache,
         options: &RunnerOptions,
     ) -> Result<Self, model::Error> {
-        let plan_options = |rows: Rows| {
-            let max_rows = match rows {
-                Rows::One => 1,
-                Rows::Few => 7,
-                Rows::Many => options.max_rows,
-            };
-            PlanOptions {
-                hardware: options.hardware.clone(),
-                policy: options.policy.clone(),
-                rows: if options.one_plan { Rows::Many } else { rows },
-                max_rows,
-                max_outputs: max_rows,
-                k: options.k,
-                v: options.v,
-                block_size: BLOCK_SIZE,
-            }
-        };
-        let plans: Vec<Plan> =
-            Rows::ALL.iter().map(|&rows| Plan::build(graph, weights, &plan_options(rows))).collect::<Result<_, _>>()?;
+        let plans = plan_all(graph, weights, options)?;
         let arena_bytes = plans.iter().map(|plan| plan.program.arena_bytes).max().unwrap_or(0);
         let mut executor = Executor::new(Pool::new(options.num_threads)?, arena_bytes)?;
         for (index, group) in graph.groups.iter().enumerate() {
-            let layout = plan_options(Rows::One).kv_layout(graph, index as u32);
+            let layout = plan_options(options, Rows::One).kv_layout(graph, index as u32);
             executor.add_group(layout, group.layers.len(), cache.num_blocks(index) as usize)?;
         }
-        let views = vec![Vec::new(); graph.groups.len()];
+        let tables = BlockTables::new(graph.groups.len());
         let tallies = vec![Tally::new(graph); plans.len()];
-        Ok(Self { graph: Arc::clone(graph), executor, plans, tallies, counting: true, tables: Vec::new(), views })
+        Ok(Self {
+            graph: Arc::clone(graph),
+            weights: Arc::clone(weights),
+            options: options.clone(),
+            executor,
+            plans,
+            tallies,
+            counting: true,
+            tables,
+            watch: Watch::new(options.watch),
+            exact: [None, None, None],
+        })
     }
 
     /// An empty cache for the model.
@@ -182,27 +190,70 @@ impl Runner {
         self.executor.move_tokens(group, from, to, copy.num_tokens, turn).map_err(failed)
     }
 
-    /// Gathers the block tables of the batch's sequences.
-    fn bind(&mut self, batch: &Batch, cache: &KvCache) -> Result<(), Error> {
-        self.tables.clear();
-        for (group, views) in self.views.iter_mut().enumerate() {
-            views.clear();
-            for span in &batch.spans {
-                let view = cache.view(span.seq, group)?;
-                let held = view.table.get(view.first_logical as usize..).unwrap_or(&[]);
-                views.push(SequenceView {
-                    table_start: self.tables.len(),
-                    table_len: held.len(),
-                    first_logical: view.first_logical,
-                    context: span.context,
-                    first_row: span.first_row,
-                    num_rows: span.num_rows,
-                });
-                self.tables.extend_from_slice(held);
-            }
-        }
-        Ok(())
+    /// Steps so far, and how many of them were redone.
+    pub fn watch_counts(&self) -> WatchCounts {
+        self.watch.counts()
     }
+
+    /// Whether every fault that is to be put in has its place in some plan.
+    ///
+    /// # Errors
+    /// Names the one that has not.
+    pub fn check_injections(&self) -> Result<(), Error> {
+        let misplaced = self.options.inject.iter().find(|inject| !self.plans.iter().any(|plan| inject.fits(plan)));
+        misplaced.map_or(Ok(()), |inject| Err(Error::Inject(inject.to_string())))
+    }
+
+    /// Computes the rows of a batch whose tables are bound. Returns where the logits are.
+    fn compute(&mut self, batch: &Batch, regime: usize) -> Result<Slot, Error> {
+        let number = self.watch.begin();
+        if batch.exact {
+            return self.compute_exactly(batch, regime, number);
+        }
+        let (plan, inputs) = (&self.plans[regime], self.tables.inputs(batch));
+        // Only plans that came later than the arena find it too small.
+        self.executor.reserve(plan.program.arena_bytes).map_err(refused)?;
+        let mut faults = Injected::of(&self.options.inject, number, plan, &inputs);
+        match faults.is_empty() {
+            true => self.executor.run(&plan.program, &inputs),
+            false => self.executor.run_each(&plan.program, &inputs, &mut |step, executor| {
+                faults.strike(step, executor);
+                ControlFlow::Continue(())
+            }),
+        }
+        .map_err(failed)?;
+        if self.counting {
+            self.tallies[regime].add(batch, &self.graph);
+        }
+        match plan.program.record.take_finding() {
+            Some(finding) if self.watch.options().on => self.redo(batch, regime, number, finding),
+            _ => Ok(plan.logits),
+        }
+    }
+}
+
+/// What to plan for steps of some number of rows.
+fn plan_options(options: &RunnerOptions, rows: Rows) -> PlanOptions {
+    let max_rows = match rows {
+        Rows::One => 1,
+        Rows::Few => 7,
+        Rows::Many => options.max_rows,
+    };
+    PlanOptions {
+        hardware: options.hardware.clone(),
+        policy: options.policy.clone(),
+        rows: if options.one_plan { Rows::Many } else { rows },
+        max_rows,
+        max_outputs: max_rows,
+        k: options.k,
+        v: options.v,
+        block_size: BLOCK_SIZE,
+    }
+}
+
+/// A plan for each regime.
+fn plan_all(graph: &Arc<Graph>, weights: &Arc<Weights>, options: &RunnerOptions) -> Result<Vec<Plan>, model::Error> {
+    Rows::ALL.iter().map(|&rows| Plan::build(graph, weights, &plan_options(options, rows))).collect()
 }
 
 impl StepRunner for Runner {
@@ -212,26 +263,18 @@ impl StepRunner for Runner {
         if batch.is_empty() {
             return Ok(Logits { values: &[], vocab_size });
         }
-        self.bind(batch, cache)?;
-        let regime = Rows::of(batch.num_rows()) as usize;
-        let plan = &self.plans[regime];
-        let inputs = StepInputs {
-            tokens: &batch.tokens,
-            positions: &batch.positions,
-            output_rows: &batch.output_rows,
-            tables: &self.tables,
-            views: &self.views,
-        };
-        self.executor.run(&plan.program, &inputs).map_err(failed)?;
-        if self.counting {
-            self.tallies[regime].add(batch, &self.graph);
-        }
-        let values = self.executor.values(plan.logits, batch.output_rows.len() * vocab_size).map_err(failed)?;
+        self.tables.bind(batch, cache)?;
+        let slot = self.compute(batch, Rows::of(batch.num_rows()) as usize)?;
+        let values = self.executor.values(slot, batch.output_rows.len() * vocab_size).map_err(failed)?;
         Ok(Logits { values, vocab_size })
     }
 
     fn vocab_size(&self) -> usize {
         self.graph.vocab_size
+    }
+
+    fn take_notices(&mut self) -> Vec<Notice> {
+        self.watch.take_notices()
     }
 }
 
@@ -239,29 +282,10 @@ fn failed(error: kernels::StepError) -> Error {
     Error::Step(error.to_string())
 }
 
-/// A further rotation of the keys of one layer.
-struct Rotation {
-    /// One row of a rope table.
-    table: Vec<f32>,
-    desc: rope::Desc,
+fn refused(error: device::Error) -> Error {
+    Error::Step(error.to_string())
 }
 
-impl Rotation {
-    /// By `shift` positions; rotations compose, and the magnitude is in the key already.
-    fn of(graph: &Graph, layer: u32, shift: i32) -> Option<Self> {
-        let (inv_freq, pairing): (_, Pairing) = graph.key_rotation(layer)?;
-        let rotary_dim = 2 * inv_freq.len();
-        let mut table = vec![0f32; rotary_dim];
-        let desc = rope_table::Desc { rotary_dim, magnitude: 1.0 };
-        rope_table::reference::rope_table(&desc, shift.unsigned_abs(), inv_freq, &mut table);
-        if shift < 0 {
-            table[inv_freq.len()..].iter_mut().for_each(|sine| *sine = -*sine);
-        }
-        let desc = rope::Desc { head_dim: graph.hparams.head_dim_k, num_heads: 1, rotary_dim, pairing };
-        Some(Self { table, desc })
-    }
-
-    fn apply(&self, key: &mut [f32]) {
-        rope::reference::rope(&self.desc, &self.table, key);
-    }
+fn replanned(error: model::Error) -> Error {
+    Error::Step(error.to_string())
 }

@@ -230,8 +230,26 @@ impl Scheduler {
             let sequence = &mut self.sequences[ticket.0 as usize];
             cache.commit(span.seq, span.num_rows)?;
             sequence.num_computed += span.num_rows;
+            if sequence.exact {
+                // What was computed otherwise than usual is not shared.
+                sequence.exact = sequence.num_pending() > 0;
+                continue;
+            }
             let shared = self.rules.fixed_chunk.map_or(sequence.tokens.len(), |chunk| sequence.whole_chunks(chunk));
             cache.publish_prefix(span.seq, &sequence.tokens[..shared])?;
+        }
+        Ok(())
+    }
+
+    /// Has the sequences of the step computed anew from their first token, on the exact plan.
+    pub fn compute_again(&mut self, cache: &mut KvCache) -> Result<(), Error> {
+        for &ticket in &self.in_step {
+            let sequence = &mut self.sequences[ticket.0 as usize];
+            if let Some(slot) = sequence.slot {
+                cache.truncate(slot, 0)?;
+                sequence.num_computed = 0;
+                sequence.exact = true;
+            }
         }
         Ok(())
     }
@@ -357,6 +375,7 @@ impl Scheduler {
         };
         let first_row = batch.output_rows.len() as u32;
         batch.push(slot, rows, first, outputs);
+        batch.exact |= sequence.exact;
         sequence.status = Status::Running;
         self.in_step.push(ticket);
         let num_outputs = batch.output_rows.len() as u32 - first_row;

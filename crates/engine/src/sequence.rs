@@ -42,6 +42,8 @@ pub struct Sequence {
     /// How many of `tokens` are in the cache.
     pub(crate) num_computed: u32,
     pub(crate) status: Status,
+    /// Whether what is pending is to be computed on the exact plan.
+    pub(crate) exact: bool,
     /// Its place in the cache, while running.
     pub(crate) slot: Option<SeqId>,
     num_prompt: u32,

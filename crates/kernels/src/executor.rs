@@ -5,6 +5,7 @@
 //! and its weights living as long as it. What comes from outside (token ids, positions, rows, block
 //! tables) is checked here, once per step.
 
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use device::{Buffer, Error, Pool, PoolError};
@@ -25,7 +26,9 @@ pub struct Program {
     pub max_outputs: usize,
     /// Ids must be below this.
     pub vocab_size: usize,
-    /// How long its steps have taken.
+    /// Where the logits appear, `[num_outputs, vocab_size]`; they are looked over at the end.
+    pub logits: Option<Slot>,
+    /// How long its steps have taken, and what they noticed.
     pub record: Record,
 }
 
@@ -143,13 +146,57 @@ impl Executor {
         self.groups.iter().map(|group| group.storage.len()).sum()
     }
 
-    /// Runs `program` on `inputs`; results are read with [`Executor::values`].
+    /// Runs `program` on `inputs`; results are read with [`Executor::values`], what went wrong with the
+    /// numbers with [`Record::take_finding`].
     ///
     /// # Errors
     /// [`StepError::Input`] before anything is computed when an input is out of range;
     /// [`StepError::Pool`] when a kernel panicked.
     pub fn run(&mut self, program: &Program, inputs: &StepInputs<'_>) -> Result<(), StepError> {
         let begin = Instant::now();
+        let frame = self.frame(program, inputs)?;
+        // SAFETY: `check` bounded everything that varies; the plan answers for the rest.
+        unsafe { walk(&mut self.pool, &program.steps, 0..program.steps.len(), &frame, &program.record) }?;
+        program.record.add_run(begin.elapsed());
+        Ok(())
+    }
+
+    /// The same, one step at a time: `after` may look at what a step left, change it, or end the run.
+    ///
+    /// # Errors
+    /// As [`Executor::run`].
+    pub fn run_each(
+        &mut self,
+        program: &Program,
+        inputs: &StepInputs<'_>,
+        after: &mut dyn FnMut(usize, &mut Executor) -> ControlFlow<()>,
+    ) -> Result<(), StepError> {
+        let begin = Instant::now();
+        let frame = self.frame(program, inputs)?;
+        for index in 0..program.steps.len() {
+            // SAFETY: as in `run`; `after` reaches the same memory only through methods that check.
+            unsafe { walk(&mut self.pool, &program.steps, index..index + 1, &frame, &program.record) }?;
+            if after(index, self).is_break() {
+                break;
+            }
+        }
+        program.record.add_run(begin.elapsed());
+        Ok(())
+    }
+
+    /// Makes room for a program that was not known when the executor was made.
+    ///
+    /// # Errors
+    /// When memory is refused.
+    pub fn reserve(&mut self, arena_bytes: usize) -> Result<(), Error> {
+        if arena_bytes > self.arena.len() {
+            self.arena = Buffer::zeroed(arena_bytes, "activations")?;
+        }
+        Ok(())
+    }
+
+    /// Checks the inputs and turns them into addresses, good until the next call.
+    fn frame(&mut self, program: &Program, inputs: &StepInputs<'_>) -> Result<Frame, StepError> {
         self.check(program, inputs)?;
         self.frames.clear();
         for (group, views) in self.groups.iter_mut().zip(inputs.views) {
@@ -173,7 +220,11 @@ impl Executor {
                 num_views: group.views.len(),
             });
         }
-        let frame = Frame {
+        // A program without logits of its own (a single step, run by a test) has none to look over.
+        let num_logits = program.logits.map_or(0, |_| inputs.output_rows.len() * program.vocab_size);
+        let logits = program.logits.unwrap_or(Slot(0));
+        within("logits", logits.0 + 4 * num_logits, self.arena.len() + 1)?;
+        Ok(Frame {
             arena: self.arena.as_ptr(),
             tokens: inputs.tokens.as_ptr(),
             positions: inputs.positions.as_ptr(),
@@ -181,11 +232,9 @@ impl Executor {
             output_rows: inputs.output_rows.as_ptr(),
             num_outputs: inputs.output_rows.len(),
             groups: self.frames.as_ptr(),
-        };
-        // SAFETY: `check` bounded everything that varies; the plan answers for the rest.
-        unsafe { walk(&mut self.pool, &program.steps, &frame, &program.record) }?;
-        program.record.add_run(begin.elapsed());
-        Ok(())
+            logits: self.arena.as_ptr().wrapping_add(logits.0).cast(),
+            num_logits,
+        })
     }
 
     /// The first `len` f32 values at `slot`.

@@ -9,6 +9,15 @@ pub enum KvType {
     F16,
 }
 
+/// How a step over a cache is redone exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redo {
+    /// On the exact plan, over the same cache.
+    Step,
+    /// The cache itself may have lost what matters: its sequences are prefilled again on the exact plan.
+    Prefill,
+}
+
 impl KvType {
     /// Every type, as `-ctk` and `-ctv` name them.
     pub const NAMES: &[(&'static str, KvType)] = &[("f32", KvType::F32), ("f16", KvType::F16)];
@@ -18,6 +27,21 @@ impl KvType {
         match self {
             KvType::F32 => 4 * head_dim,
             KvType::F16 => 2 * head_dim,
+        }
+    }
+
+    /// How a step over a cache of this type is redone. A codec that loses more than f16 does says `Prefill`.
+    pub const fn redo(self) -> Redo {
+        match self {
+            KvType::F32 | KvType::F16 => Redo::Step,
+        }
+    }
+
+    /// Largest size of a value that it can hold.
+    pub const fn largest(self) -> f32 {
+        match self {
+            KvType::F32 => f32::MAX,
+            KvType::F16 => 65504.0,
         }
     }
 

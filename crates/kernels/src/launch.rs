@@ -3,11 +3,15 @@
 //! Nothing is chosen here. A [`Step`] holds a chosen variant and the places of its data; binding
 //! turns places into addresses once per step and worker, which costs a few nanoseconds.
 
+use std::ops::Range;
+
 use device::{Pool, PoolError, Shard};
 
 use crate::cost::Cost;
+use crate::fault;
 use crate::op::{Op, OpKind};
 use crate::record::Record;
+use crate::rows::row;
 use crate::variant::{Exactness, Launch, Variant};
 
 /// A place in the arena of activations: a byte offset, a multiple of the cache line.
@@ -111,6 +115,10 @@ pub struct Frame {
     pub num_outputs: usize,
     /// One per KV group.
     pub groups: *const KvFrame,
+    /// Where the logits appear, to be looked over at the end.
+    pub logits: *const f32,
+    /// How many they are; 0 for none.
+    pub num_logits: usize,
 }
 
 // SAFETY: the pointees are written only by kernels, which divide rows among workers and are
@@ -200,21 +208,34 @@ impl<O: Op> Run for Step<O> {
     }
 }
 
-/// Runs all steps in order on all workers, and notes in `record` how long each took.
+/// Runs the steps in `range` in order on all workers. `record` takes how long each took, and the first that
+/// saw numbers go wrong; after the last step of all, the logits are looked over.
 ///
 /// # Safety
 /// The frame must describe live memory that fits the plan.
 ///
 /// # Errors
 /// [`PoolError`] when a worker panicked.
-pub unsafe fn walk(pool: &mut Pool, steps: &[Box<dyn Run>], frame: &Frame, record: &Record) -> Result<(), PoolError> {
+pub unsafe fn walk(
+    pool: &mut Pool,
+    steps: &[Box<dyn Run>],
+    range: Range<usize>,
+    frame: &Frame,
+    record: &Record,
+) -> Result<(), PoolError> {
     pool.run(&|shard| {
         let mut watch = record.stopwatch(shard);
-        for (index, step) in steps.iter().enumerate() {
+        for (index, step) in steps.iter().enumerate().take(range.end).skip(range.start) {
             // SAFETY: the caller's promise, passed on.
             unsafe { step.run(frame, shard) };
+            record.note(index, shard);
             shard.barrier();
             watch.lap(index);
+        }
+        if range.end == steps.len() && frame.num_logits > 0 {
+            // SAFETY: the caller's promise; all steps are done, so nobody writes any more.
+            fault::look_over(unsafe { row(frame.logits, 0, frame.num_logits) }, shard);
+            record.note(steps.len() - 1, shard);
         }
     })
 }

@@ -7,6 +7,7 @@
 pub mod conformance;
 pub mod cost;
 pub mod executor;
+pub mod fault;
 pub mod kv;
 pub mod launch;
 pub mod op;
@@ -23,9 +24,10 @@ mod weights;
 
 pub use cost::{Cost, Reach, Unit, Work};
 pub use executor::{CacheSlot, Executor, Program, SequenceView, StepError, StepInputs, TurnKey};
-pub use kv::{KvLayout, KvType};
+pub use fault::{Faults, Finding};
+pub use kv::{KvLayout, KvType, Redo};
 pub use launch::{Frame, KvFrame, KvView, RowSet, Run, Slot, Step, Weight, walk};
 pub use op::{Op, OpKind, Rows};
 pub use record::Record;
-pub use select::{Choice, Extra, Policy, best_way, choose};
+pub use select::{Choice, Extra, Off, Policy, best_way, choose};
 pub use variant::{AnyVariant, Exactness, Launch, Variant};

@@ -1,12 +1,15 @@
-//! What walks of a plan leave behind: the time of each step. Always on; worker 0 reads a clock after each
-//! barrier and adds to a place of its own, which costs some ten nanoseconds per step.
+//! What walks of a plan leave behind: the time of each step, and the first step that saw something wrong.
+//! Always on; worker 0 reads a clock after each barrier and adds to a place of its own, which costs some
+//! ten nanoseconds per step.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use device::{Shard, clock};
 
-/// Times of the steps of one plan, summed up over its runs. Written during a walk, read between walks.
+use crate::fault::{Faults, Finding};
+
+/// Times of the steps of one plan, summed up over its runs, and the fault of the last run. Written during a walk, read between walks.
 #[derive(Debug, Default)]
 pub struct Record {
     paused: AtomicBool,
@@ -14,6 +17,8 @@ pub struct Record {
     ticks: Vec<AtomicU64>,
     /// Time of all runs, which gives the ticks their length.
     wall_ns: AtomicU64,
+    /// First step that saw a fault, from 1, above the bits of what it saw; 0 for none.
+    fault: AtomicU64,
 }
 
 impl Record {
@@ -40,6 +45,34 @@ impl Record {
         let total: f64 = ticks.iter().sum();
         let us_per_tick = if total > 0.0 { self.wall_ns.load(Ordering::Relaxed) as f64 / 1e3 / total } else { 0.0 };
         ticks.iter().map(|ticks| ticks * us_per_tick).collect()
+    }
+
+    /// The first fault since this was last asked.
+    pub fn take_finding(&self) -> Option<Finding> {
+        let word = self.fault.swap(0, Ordering::Relaxed);
+        let step = (word >> u32::BITS).checked_sub(1)?;
+        Some(Finding { step: step as usize, faults: Faults::from_bits(word as u32) })
+    }
+
+    /// Keeps what a worker noticed in step `index`, unless an earlier step was noted.
+    #[inline(always)]
+    pub(crate) fn note(&self, index: usize, shard: &Shard<'_>) {
+        let bits = shard.take_raised();
+        if bits != 0 {
+            self.keep(index, bits);
+        }
+    }
+
+    #[cold]
+    fn keep(&self, index: usize, bits: u32) {
+        let step = (index as u64 + 1) << u32::BITS;
+        let merge = |word: u64| match word {
+            0 => Some(step | u64::from(bits)),
+            word if word >> u32::BITS == step >> u32::BITS => Some(word | u64::from(bits)),
+            _ => None,
+        };
+        // An earlier finding stays: what follows it is its consequence.
+        let _ = self.fault.fetch_update(Ordering::Relaxed, Ordering::Relaxed, merge);
     }
 
     /// Adds the time of one run.
@@ -83,6 +116,25 @@ fn add(sum: &AtomicU64, more: u64) {
 mod tests {
     use super::*;
     use device::Pool;
+
+    #[test]
+    fn the_first_step_that_saw_something_is_kept_with_all_it_saw() {
+        let (mut pool, record) = (Pool::new(2).unwrap(), Record::new(3));
+        let walk = |shard: &Shard<'_>| {
+            for step in 0..3 {
+                if step >= 1 {
+                    let seen = if shard.index == 0 { Faults::NAN } else { Faults::INF };
+                    shard.raise(seen.bits() | if step == 2 { Faults::SCALE.bits() } else { 0 });
+                }
+                record.note(step, shard);
+                shard.barrier();
+            }
+        };
+        pool.run(&walk).unwrap();
+        let faults = if pool.num_workers() == 2 { Faults::NAN.and(Faults::INF) } else { Faults::NAN };
+        assert_eq!(record.take_finding(), Some(Finding { step: 1, faults }));
+        assert_eq!(record.take_finding(), None);
+    }
 
     #[test]
     fn times_add_up_to_the_time_of_the_runs() {

@@ -14,6 +14,17 @@ pub struct Policy {
     pub pinned: Vec<String>,
     /// Variants of the techniques that are on, most wanted first: they come before the op's own list.
     pub extra: Vec<Extra>,
+    /// Kernels and techniques that are out because their numbers went wrong on this model.
+    pub off: Vec<Off>,
+}
+
+/// A kernel or a technique that was switched off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Off {
+    /// Id of the variant or the technique.
+    pub id: &'static str,
+    /// Why, in a few words.
+    pub why: String,
 }
 
 /// A variant that a technique adds to its op's list.
@@ -28,17 +39,22 @@ pub struct Extra {
 impl Policy {
     /// Only the references and what equals them bit for bit.
     pub fn reference() -> Self {
-        Self { weakest: Exactness::Bitwise, pinned: Vec::new(), extra: Vec::new() }
+        Self { weakest: Exactness::Bitwise, pinned: Vec::new(), extra: Vec::new(), off: Vec::new() }
     }
 
     /// Only variants that compute in f32: the judge of accuracy.
     pub fn exact() -> Self {
-        Self { weakest: Exactness::Reordered { ulp: u32::MAX }, pinned: Vec::new(), extra: Vec::new() }
+        Self { weakest: Exactness::Reordered { ulp: u32::MAX }, pinned: Vec::new(), extra: Vec::new(), off: Vec::new() }
     }
 
     /// The best variants up to rounded ones, no technique: what speed-ups are quoted against.
     pub fn baseline() -> Self {
-        Self { weakest: Exactness::Rounded { rel_ppb: u32::MAX }, pinned: Vec::new(), extra: Vec::new() }
+        Self {
+            weakest: Exactness::Rounded { rel_ppb: u32::MAX },
+            pinned: Vec::new(),
+            extra: Vec::new(),
+            off: Vec::new(),
+        }
     }
 
     /// Whether `exactness` is good enough.
@@ -69,7 +85,8 @@ pub fn choose<O: Op>(desc: &O::Desc, hardware: &Hardware, policy: &Policy) -> Ch
     let mut candidates: Vec<Candidate<O>> = Vec::new();
     for (variant, technique) in offered::<O>(policy) {
         let weakest = if technique.is_some() { Exactness::Approximate } else { policy.weakest };
-        match refusal(variant, desc, hardware, weakest) {
+        let off = policy.off.iter().find(|off| off.id == variant.id || technique == Some(off.id));
+        match off.map(|off| format!("(off: {})", off.why)).or_else(|| refusal(variant, desc, hardware, weakest)) {
             None => candidates.push((variant, technique)),
             Some(why) => dropped.push(format!("{} {why}", variant.id)),
         }

@@ -242,7 +242,7 @@ impl Bench<'_> {
     ) -> Duel {
         let cache = |kv: &String| words(&["-ctk", kv, "-ctv", kv]);
         let mut ours = [ours, cache(&kv.0)].concat();
-        let mut setting = match kv {
+        let setting = match kv {
             (ours, theirs) if ours != theirs => format!(", KV {ours} : {theirs}"),
             (both, _) if both != "f16" => format!(", KV {both}"),
             _ => String::new(),

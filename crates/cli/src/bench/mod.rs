@@ -109,6 +109,7 @@ fn measure(
         let samples_ns = (0..choice.repetitions.unwrap_or(REPETITIONS))
             .map(|_| sample(&mut stepper, &test, job))
             .collect::<anyhow::Result<Vec<u64>>>()?;
+        open::tell_notices(stepper.llm(), log);
         let ops = if choice.ops { stepper.llm().op_counts() } else { Vec::new() };
         report.add(&Outcome { subject, job, test, time, samples_ns, ops })?;
     }

@@ -234,6 +234,36 @@ pub const FLAGS: &[Flag] = &[
             s.load.rope.beta_fast = unless_negative(g.number(-1.0..=1e6)?);
             Ok(())
         }),
+    Flag::switch(&["--watch"], "redo steps whose numbers went wrong (NaN, Inf) on the exact plan (default: on)")
+        .off(&["--no-watch"])
+        .on(GROUP, PLAN)
+        .set(|s, g| {
+            s.load.watch.on = g.on;
+            Ok(())
+        }),
+    Flag::value(
+        &["--watch-limit"],
+        "N",
+        "redone steps after which the kernel or technique in charge of them is off for this model (default: 3)",
+    )
+    .on(GROUP, PLAN)
+    .set(|s, g| {
+        s.load.watch.limit = g.number(1..=1_000_000)?;
+        Ok(())
+    }),
+    Flag::value(
+        &["--inject"],
+        "nan|inf|scale@step=N,op=OP[,layer=L]",
+        "make numbers go wrong on purpose, in builds for tests only",
+    )
+    .on(GROUP, PLAN)
+    .set(|s, g| {
+        if !engine::inject::IN_THIS_BUILD {
+            return Err("faults are put in only by builds with debug assertions".into());
+        }
+        s.load.inject.push(engine::inject::Inject::parse(g.text)?);
+        Ok(())
+    }),
 ];
 
 /// A type of the cache by its name.

@@ -126,6 +126,7 @@ impl<'a> Session<'a> {
             ControlFlow::Continue(())
         });
         self.answering.store(false, Ordering::Relaxed);
+        open::tell_notices(&mut self.llm, &mut self.log);
         done?;
         if let Some(problem) = broken {
             return Err(problem).context("standard output");
@@ -195,6 +196,11 @@ impl<'a> Session<'a> {
             let ceilings = ceilings::stored(&device::Hardware::probe());
             let lines = op_table::lines(&self.llm.op_counts(), ceilings.as_ref());
             lines.iter().for_each(|line| self.log.trace(format_args!("{line}")));
+            let counts = self.llm.watch_counts();
+            self.log.trace(format_args!(
+                "watch      {} steps, {} redone on the exact plan, {} failed there too",
+                counts.num_steps, counts.num_redone, counts.num_failed
+            ));
         }
     }
 

@@ -40,6 +40,8 @@ pub struct Shard<'a> {
     barrier: &'a Barrier,
     tickets: &'a [AtomicUsize; 2],
     phase: std::cell::Cell<usize>,
+    /// What this worker noticed, see [`Shard::raise`].
+    raised: std::cell::Cell<u32>,
 }
 
 impl Shard<'_> {
@@ -57,6 +59,17 @@ impl Shard<'_> {
         let start = granules * self.index / self.count * granule;
         let end = granules * (self.index + 1) / self.count * granule;
         start.min(len)..end.min(len)
+    }
+
+    /// Notes that this worker has noticed something; the bits mean what the caller wants.
+    pub fn raise(&self, bits: u32) {
+        self.raised.set(self.raised.get() | bits);
+    }
+
+    /// What this worker has noticed since it was last asked.
+    #[inline(always)]
+    pub fn take_raised(&self) -> u32 {
+        self.raised.replace(0)
     }
 
     /// Waits for all workers and starts the next phase.
@@ -224,6 +237,7 @@ impl Shared {
             barrier: &self.barrier,
             tickets: &self.tickets,
             phase: std::cell::Cell::new(0),
+            raised: std::cell::Cell::new(0),
         };
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| body(&shard))) {
             if !payload.is::<AnotherPanicked>() {

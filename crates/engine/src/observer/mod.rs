@@ -3,6 +3,8 @@
 
 mod counters;
 
+use crate::watch::Notice;
+
 pub use counters::{OpCount, Tally, count};
 
 /// What a step did, and how long it took.
@@ -43,10 +45,15 @@ pub struct StepReport {
     pub sample_us: u64,
     /// Whether the runner gave up.
     pub failed: bool,
+    /// Whether numbers went wrong and the step was redone on the exact plan, or its sequences are.
+    pub redone: bool,
 }
 
 /// Is told of every step, on the engine's thread: be quick.
 pub trait Observer: Send {
     /// A step has ended.
     fn step(&mut self, report: &StepReport);
+
+    /// The watch over numbers has something to tell.
+    fn notice(&mut self, _: &Notice) {}
 }

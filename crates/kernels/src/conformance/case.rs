@@ -175,6 +175,8 @@ impl<O: Op> Case<O> {
             output_rows: self.output_rows.as_ptr(),
             num_outputs: self.output_rows.len(),
             groups: &group,
+            logits: std::ptr::null(),
+            num_logits: 0,
         };
         let step = Step::<O> { desc: self.desc, slots: self.slots, variant };
         // SAFETY: the case describes its own memory, which lives until the end of this function; the

@@ -37,7 +37,9 @@ impl Conform for Norm {
                 let slots = norm::Slots { x: at, weight: weight::address(&keep), out, rows: RowSet::Tokens };
                 let label = format!("{groups} x {width} rows {num_rows} {values:?} in place: {in_place}");
                 let mut case = Case::new(label, desc, slots, arena);
-                x.chunks_exact_mut(width).for_each(|x| norm::reference::norm(&desc, &weights, x));
+                for x in x.chunks_exact_mut(width) {
+                    norm::reference::norm(&desc, &weights, x);
+                }
                 case.outputs = vec![Output::values(out, sizes(x))];
                 case.num_rows = num_rows;
                 case.weights.push(keep);

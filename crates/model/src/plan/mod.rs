@@ -7,7 +7,7 @@ mod places;
 use std::sync::Arc;
 
 use device::Hardware;
-use kernels::{Exactness, KvLayout, KvType, OpKind, Policy, Program, Record, Rows, Slot};
+use kernels::{Exactness, KvLayout, KvType, OpKind, Policy, Program, Record, RowSet, Rows, Slot};
 
 use crate::graph::ValueId;
 use crate::weights::Matrix;
@@ -48,7 +48,7 @@ pub struct Plan {
     /// Where the logits appear, `[num_outputs, vocab_size]` f32.
     pub logits: Slot,
     // The steps hold addresses into both.
-    _graph: Arc<Graph>,
+    graph: Arc<Graph>,
     _weights: Arc<Weights>,
 }
 
@@ -75,6 +75,36 @@ pub struct StepInfo {
     pub output: Option<(ValueId, Slot)>,
 }
 
+/// Where a step leaves its values, `[rows, width]` f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepOutput {
+    /// The first of them.
+    pub slot: Slot,
+    /// Which rows.
+    pub rows: RowSet,
+    /// Values per row.
+    pub width: usize,
+    /// Whether they are the logits.
+    pub is_logits: bool,
+}
+
+impl StepOutput {
+    /// Its rows in a step of that many tokens and outputs.
+    pub fn num_rows(&self, num_tokens: usize, num_outputs: usize) -> usize {
+        match self.rows {
+            RowSet::Tokens => num_tokens,
+            RowSet::Outputs => num_outputs,
+        }
+    }
+}
+
+impl StepInfo {
+    /// The layer it belongs to, by its name.
+    pub fn layer(&self) -> Option<u32> {
+        self.name.strip_prefix("blk.")?.split('.').next()?.parse().ok()
+    }
+}
+
 impl Plan {
     /// Plans `graph` under `options`.
     ///
@@ -92,15 +122,23 @@ impl Plan {
             max_rows: options.max_rows,
             max_outputs: options.max_outputs,
             vocab_size: graph.vocab_size,
+            logits: Some(places.slots[graph.logits.0]),
             record,
         };
         Ok(Self {
             program,
             info: lowering.info,
             logits: places.slots[graph.logits.0],
-            _graph: Arc::clone(graph),
+            graph: Arc::clone(graph),
             _weights: Arc::clone(weights),
         })
+    }
+
+    /// What step `index` writes, unless that is the cache or a quantised copy.
+    pub fn output(&self, index: usize) -> Option<StepOutput> {
+        let (id, slot) = self.info.get(index)?.output?;
+        let value = &self.graph.values[id.0];
+        Some(StepOutput { slot, rows: value.rows, width: value.width, is_logits: id == self.graph.logits })
     }
 
     /// The weakest step's exactness.

@@ -9,6 +9,7 @@ use device::Shard;
 use super::head::Head;
 use super::parts::joined_len;
 use super::{Args, Desc, SPLIT_ROWS, stream, tile};
+use crate::fault::{self, Faults};
 use crate::simd::Lanes;
 
 /// Whether the variants over [`Lanes`] can run `desc`: head dimensions must fill vectors, and 16
@@ -88,9 +89,10 @@ pub unsafe fn attention<V: Lanes>(desc: &Desc, args: &Args, shard: &Shard<'_>, j
                 i += 1;
             }
             let (head, unit) = (heads.at(i), unit - first);
+            let mut faults = Faults::NONE;
             if !head.streams() {
                 let end = head.num_pairs() - unit * tile::PAIRS;
-                tile::tile::<V>(&head, end.saturating_sub(tile::PAIRS)..end, scratch);
+                faults = tile::tile::<V>(&head, end.saturating_sub(tile::PAIRS)..end, scratch);
             } else if split {
                 stream::stream::<V>(&head, head.part(unit), scratch);
                 head.save(unit, scratch);
@@ -101,15 +103,17 @@ pub unsafe fn attention<V: Lanes>(desc: &Desc, args: &Args, shard: &Shard<'_>, j
                     head.join(part, scratch, joined);
                     part += 1;
                 }
-                head.finish(joined);
+                faults = head.finish(joined);
             }
+            fault::unless(faults.is_none(), shard, || faults);
         }
         if split {
             shard.barrier();
             for i in shard.tiles(heads.len()) {
                 let head = heads.at(i);
                 if head.streams() {
-                    head.join_saved(joined);
+                    let faults = head.join_saved(joined);
+                    fault::unless(faults.is_none(), shard, || faults);
                 }
             }
         }

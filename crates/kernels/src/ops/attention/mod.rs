@@ -22,6 +22,7 @@ mod tile;
 use device::Shard;
 
 use crate::cost::Cost;
+use crate::fault::Faults;
 use crate::kv::KvLayout;
 use crate::launch::{Frame, KvFrame, RowSet, Slot};
 use crate::op::{Op, OpKind, Rows};
@@ -124,6 +125,12 @@ impl Op for Attention {
             ..Cost::over(RowSet::Tokens)
         }
     }
+}
+
+/// What is wrong with the sum of the weights of one query, of which the largest is 1.
+#[inline(always)]
+fn faults_of(total: f64) -> Faults {
+    if total > 0.0 && total < f64::INFINITY { Faults::NONE } else { Faults::of(total) }
 }
 
 /// Sums in f32 in another order, weights from a polynomial.

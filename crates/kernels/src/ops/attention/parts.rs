@@ -5,7 +5,8 @@
 //! ([`partial_len`] floats); parts are joined as chunks are (arXiv 2205.14135, algorithm 1).
 
 use super::head::Head;
-use super::{Desc, MAX_PARTS, partial_len, stream};
+use super::{Desc, MAX_PARTS, faults_of, partial_len, stream};
+use crate::fault::Faults;
 use crate::rows::{row, row_mut};
 
 /// Floats for the joined results of the pairs of one head.
@@ -49,9 +50,9 @@ impl Head<'_> {
         }
     }
 
-    /// Joins what the workers saved and writes the output.
+    /// Joins what the workers saved and writes the output. Returns what is wrong with it.
     #[inline(always)]
-    pub unsafe fn join_saved(&self, joined: *mut f32) {
+    pub unsafe fn join_saved(&self, joined: *mut f32) -> Faults {
         let len = partial_len(self.desc);
         // SAFETY: all parts were saved before the barrier.
         unsafe {
@@ -65,23 +66,26 @@ impl Head<'_> {
                 }
                 pair += 1;
             }
-            self.finish(joined);
+            self.finish(joined)
         }
     }
 
-    /// Sums over totals to the output.
+    /// Sums over totals to the output. Returns what is wrong with them.
     #[inline(always)]
-    pub unsafe fn finish(&self, joined: *const f32) {
+    pub unsafe fn finish(&self, joined: *const f32) -> Faults {
         let dim = self.desc.layout.head_dim_v;
+        let mut faults = Faults::NONE;
         let mut pair = 0;
         while pair < self.num_pairs() {
             // SAFETY: this worker alone writes these outputs.
             let (sums, out) =
                 unsafe { (row(joined, pair, partial_len(self.desc)), row_mut(self.args.out, self.query(pair), dim)) };
+            faults = faults.and(faults_of(sums[dim + 1].into()));
             let inverse = 1.0 / sums[dim + 1];
             out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum * inverse);
             pair += 1;
         }
+        faults
     }
 }
 

@@ -2,13 +2,15 @@
 
 use device::Shard;
 
-use super::{Args, Desc};
+use super::{Args, Desc, faults_of};
+use crate::fault;
 use crate::rows::{row, row_mut};
 
 /// One query head over the keys and values it may see, oldest first: two passes, sums in f64.
 ///
-/// `q [head_dim_k]`, `keys [n, head_dim_k]`, `values [n, head_dim_v]`, `out [head_dim_v]`.
-pub fn attend(desc: &Desc, q: &[f32], keys: &[f32], values: &[f32], out: &mut [f32]) {
+/// `q [head_dim_k]`, `keys [n, head_dim_k]`, `values [n, head_dim_v]`, `out [head_dim_v]`. Returns the sum of
+/// the weights, of which the largest is 1.
+pub fn attend(desc: &Desc, q: &[f32], keys: &[f32], values: &[f32], out: &mut [f32]) -> f64 {
     let mut scores: Vec<f64> = keys
         .chunks_exact(q.len())
         .map(|key| {
@@ -26,6 +28,7 @@ pub fn attend(desc: &Desc, q: &[f32], keys: &[f32], values: &[f32], out: &mut [f
         let sum: f64 = scores.iter().zip(column).map(|(&p, &v)| p * f64::from(v)).sum();
         *out = (sum / total) as f32;
     }
+    total
 }
 
 /// First key that a query at `position` may see.
@@ -61,7 +64,9 @@ pub unsafe fn attention(desc: &Desc, args: &Args, shard: &Shard<'_>) {
                     layout.v.decode(args.kv.storage.add(value_at), &mut values[n * dim_v..][..dim_v]);
                 }
                 let query = (view.first_row as usize + i) * desc.num_heads + head;
-                attend(desc, row(args.q, query, dim_k), &keys, &values, row_mut(args.out, query, dim_v));
+                let total = attend(desc, row(args.q, query, dim_k), &keys, &values, row_mut(args.out, query, dim_v));
+                let faults = faults_of(total);
+                fault::unless(faults.is_none(), shard, || faults);
             }
         }
     }

@@ -10,10 +10,11 @@
 
 use std::ops::Range;
 
-use super::Desc;
 use super::element::{Element, F16, F32};
 use super::head::Head;
 use super::stream::{GROUP, LOWEST};
+use super::{Desc, faults_of};
+use crate::fault::Faults;
 use crate::kv::KvType;
 use crate::simd::{Lanes, exp2, tanh};
 
@@ -72,12 +73,12 @@ impl Places {
     }
 }
 
-/// Up to [`PAIRS`] pairs over all the keys they see, to the output.
+/// Up to [`PAIRS`] pairs over all the keys they see, to the output. Returns what is wrong with them.
 ///
 /// # Safety
 /// The head must be bound to live memory, `scratch` have [`scratch_len`] floats, the CPU the features of `V`.
 #[inline(always)]
-pub unsafe fn tile<V: Lanes>(head: &Head<'_>, pairs: Range<usize>, scratch: *mut f32) {
+pub unsafe fn tile<V: Lanes>(head: &Head<'_>, pairs: Range<usize>, scratch: *mut f32) -> Faults {
     let lanes = pairs.len().next_multiple_of(WIDE * V::LEN);
     let keys = head.keys(&pairs);
     // Keys that every pair sees need no mask.
@@ -102,7 +103,7 @@ pub unsafe fn tile<V: Lanes>(head: &Head<'_>, pairs: Range<usize>, scratch: *mut
             }
             start = chunk.end;
         }
-        finish(head, &pairs, &places);
+        finish(head, &pairs, &places)
     }
 }
 
@@ -332,14 +333,17 @@ unsafe fn sum_values<V: Lanes, const R: usize>(head: &Head<'_>, count: usize, la
 
 /// Sums over total, transposed back to the output.
 #[inline(always)]
-unsafe fn finish(head: &Head<'_>, pairs: &Range<usize>, places: &Places) {
+unsafe fn finish(head: &Head<'_>, pairs: &Range<usize>, places: &Places) -> Faults {
     let dim = head.desc.layout.head_dim_v;
+    let mut faults = Faults::NONE;
     // SAFETY: as in `tile`; this worker alone writes these outputs.
     unsafe {
         let mut lane = 0;
         while lane < pairs.len() {
             let out = head.args.out.add(head.query(pairs.start + lane) * dim);
-            let inverse = 1.0 / *places.total.add(lane);
+            let total = *places.total.add(lane);
+            faults = faults.and(faults_of(total.into()));
+            let inverse = 1.0 / total;
             let mut i = 0;
             while i < dim {
                 *out.add(i) = *places.sums.add(i * PAIRS + lane) * inverse;
@@ -348,4 +352,5 @@ unsafe fn finish(head: &Head<'_>, pairs: &Range<usize>, places: &Places) {
             lane += 1;
         }
     }
+    faults
 }

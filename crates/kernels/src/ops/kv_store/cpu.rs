@@ -2,7 +2,8 @@
 
 use device::Shard;
 
-use super::{Args, Desc};
+use super::{Args, Desc, faults};
+use crate::fault;
 use crate::kv::KvType;
 use crate::rows::row;
 use crate::simd::Lanes;
@@ -27,11 +28,30 @@ pub unsafe fn kv_store<V: Lanes>(desc: &Desc, args: &Args, shard: &Shard<'_>) {
                 let (logical, slot) = (position / layout.block_size, position % layout.block_size);
                 let block = view.physical(desc.layer, head as u32, logical as u32);
                 let (key_at, value_at) = (layout.key_at(block, slot), layout.value_at(block, slot));
-                encode::<V>(layout.k, row(args.k, source, layout.head_dim_k), args.kv.storage.add(key_at));
-                encode::<V>(layout.v, row(args.v, source, layout.head_dim_v), args.kv.storage.add(value_at));
+                let (k, v) = (row(args.k, source, layout.head_dim_k), row(args.v, source, layout.head_dim_v));
+                encode::<V>(layout.k, k, args.kv.storage.add(key_at));
+                encode::<V>(layout.v, v, args.kv.storage.add(value_at));
+                // Where even the sum of sizes fits the type, each value does; else each is looked at.
+                let well = size::<V>(k) <= layout.k.largest() && size::<V>(v) <= layout.v.largest();
+                fault::unless(well, shard, || faults(layout.k, k).and(faults(layout.v, v)));
             }
         }
         index += 1;
+    }
+}
+
+/// Sum of the sizes of all values.
+#[inline(always)]
+unsafe fn size<V: Lanes>(values: &[f32]) -> f32 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sum = V::splat(0.0);
+        let mut i = 0;
+        while i < values.len() {
+            sum = sum.add(V::load_part(values.as_ptr().add(i), (values.len() - i).min(V::LEN)).abs());
+            i += V::LEN;
+        }
+        sum.sum()
     }
 }
 

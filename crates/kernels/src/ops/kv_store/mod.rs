@@ -11,7 +11,8 @@ pub mod reference;
 use device::Shard;
 
 use crate::cost::Cost;
-use crate::kv::KvLayout;
+use crate::fault::Faults;
+use crate::kv::{KvLayout, KvType};
 use crate::launch::{Frame, KvFrame, RowSet, Slot};
 use crate::op::{Op, OpKind};
 use crate::variant::{Exactness, Launch, Variant, any};
@@ -72,6 +73,12 @@ impl Op for KvStore {
         let written = layout.key_bytes() + layout.value_bytes();
         Cost { row_bytes: (layout.num_kv_heads * (read + written)) as u64, ..Cost::over(RowSet::Tokens) }
     }
+}
+
+/// What is wrong with values that are to be stored: no numbers, infinite, or too large for the type.
+fn faults(kv_type: KvType, values: &[f32]) -> Faults {
+    let unsound = values.iter().filter(|value| !(value.abs() <= kv_type.largest()));
+    unsound.fold(Faults::NONE, |faults, &value| faults.and(Faults::of(value.into())))
 }
 
 /// The rounding belongs to the codec, which the plan names; storing adds nothing to it.

@@ -2,7 +2,8 @@
 
 use device::Shard;
 
-use super::{Args, Desc};
+use super::{Args, Desc, faults};
+use crate::fault;
 use crate::rows::row;
 
 /// Stores every row of every sequence; workers take (row, head) pairs.
@@ -24,11 +25,12 @@ pub unsafe fn kv_store(desc: &Desc, args: &Args, shard: &Shard<'_>) {
                 let logical = (position / layout.block_size) as u32;
                 let block = view.physical(desc.layer, head as u32, logical);
                 let slot = position % layout.block_size;
-                layout
-                    .k
-                    .encode(row(args.k, source, layout.head_dim_k), args.kv.storage.add(layout.key_at(block, slot)));
-                let value_at = args.kv.storage.add(layout.value_at(block, slot));
-                layout.v.encode(row(args.v, source, layout.head_dim_v), value_at);
+                let (key_at, value_at) = (layout.key_at(block, slot), layout.value_at(block, slot));
+                let (k, v) = (row(args.k, source, layout.head_dim_k), row(args.v, source, layout.head_dim_v));
+                layout.k.encode(k, args.kv.storage.add(key_at));
+                layout.v.encode(v, args.kv.storage.add(value_at));
+                let faults = faults(layout.k, k).and(faults(layout.v, v));
+                fault::unless(faults.is_none(), shard, || faults);
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use device::Shard;
 
-use super::{Args, Desc};
+use super::{Args, Desc, is_sound};
+use crate::fault::{self, Faults};
 use crate::simd::Lanes;
 
 /// Workers take groups of values.
@@ -16,7 +17,9 @@ pub unsafe fn norm<V: Lanes>(desc: &Desc, args: &Args, shard: &Shard<'_>) {
         // SAFETY: the caller's promise; only this worker touches the group.
         unsafe {
             let sum = V::sum_of_squares(args.x.add(at), desc.width);
-            let scale = V::splat((1.0 / (sum / desc.width as f64 + f64::from(desc.eps)).sqrt()) as f32);
+            let mean = sum / desc.width as f64;
+            fault::unless(is_sound(desc, mean), shard, || Faults::of(mean));
+            let scale = V::splat((1.0 / (mean + f64::from(desc.eps)).sqrt()) as f32);
             let mut i = 0;
             while i < desc.width {
                 let count = (desc.width - i).min(V::LEN);

@@ -12,6 +12,7 @@ pub mod reference;
 use device::Shard;
 
 use crate::cost::Cost;
+use crate::fault::{self, Faults};
 use crate::launch::{Frame, RowSet, Slot, Weight};
 use crate::op::{Op, OpKind};
 use crate::rows::{row, row_mut};
@@ -81,6 +82,12 @@ impl Op for Norm {
     }
 }
 
+/// Whether values with this mean square are sound: its root is at most [`fault::LARGEST`], and the scale is
+/// not infinite. False for NaN.
+fn is_sound(desc: &Desc, mean: f64) -> bool {
+    mean <= f64::from(f32::MAX) && mean + f64::from(desc.eps) > 0.0
+}
+
 /// The sum of squares in another order, still in f64.
 #[cfg(target_arch = "x86_64")]
 const EXACTNESS: Exactness = Exactness::Reordered { ulp: 4 };
@@ -96,7 +103,8 @@ const REFERENCE: Variant<Norm> = Variant {
             unsafe {
                 let out = row_mut(args.out, i, desc.width);
                 std::ptr::copy(args.x.add(i * desc.width), out.as_mut_ptr(), desc.width); // may be the same place
-                reference::norm(desc, row(args.weight, 0, desc.width), out);
+                let mean = reference::norm(desc, row(args.weight, 0, desc.width), out);
+                fault::unless(is_sound(desc, mean), shard, || Faults::of(mean));
             }
         }
     }),

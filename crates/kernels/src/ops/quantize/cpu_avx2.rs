@@ -6,6 +6,7 @@ use device::{Feature, Shard};
 
 use super::cpu::{self, Block};
 use super::{Args, Desc, EXACTNESS, Quantize};
+use crate::fault;
 use crate::variant::{Launch, Variant, any};
 
 /// Any width.
@@ -27,7 +28,7 @@ enum Avx2 {}
 
 impl Block for Avx2 {
     #[inline(always)]
-    unsafe fn quantize(x: *const f32, codes: *mut i8, scale: *mut f32, sums: *mut i16) {
+    unsafe fn quantize(x: *const f32, codes: *mut i8, scale: *mut f32, sums: *mut i16) -> bool {
         // SAFETY: the caller's promise.
         unsafe {
             let mut values = [_mm256_setzero_ps(); 4];
@@ -42,7 +43,8 @@ impl Block for Avx2 {
             let four = _mm_max_ps(_mm256_castps256_ps128(largest), _mm256_extractf128_ps::<1>(largest));
             let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
             let largest = _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
-            let (step, inverse) = super::reference::scale(largest, _mm256_movemask_ps(finite) == 0xff);
+            let finite = _mm256_movemask_ps(finite) == 0xff;
+            let (step, inverse) = super::reference::scale(largest, finite);
             *scale = step;
             // Values that are not finite must not become codes either.
             let keep = _mm256_set1_epi32(if inverse == 0.0 { 0 } else { -1 });
@@ -61,6 +63,7 @@ impl Block for Avx2 {
                 let sum = _mm_add_epi32(sum, _mm_shuffle_epi32::<0b10_11_00_01>(sum));
                 *sums.add(half) = _mm_cvtsi128_si32(sum) as i16;
             }
+            finite && fault::is_sound(largest)
         }
     }
 }

@@ -6,6 +6,7 @@ use device::{Feature, Shard};
 
 use super::cpu::{self, Block};
 use super::{Args, Desc, EXACTNESS, Quantize};
+use crate::fault;
 use crate::variant::{Launch, Variant, any};
 
 /// Any width.
@@ -27,7 +28,7 @@ enum Avx512 {}
 
 impl Block for Avx512 {
     #[inline(always)]
-    unsafe fn quantize(x: *const f32, codes: *mut i8, scale: *mut f32, sums: *mut i16) {
+    unsafe fn quantize(x: *const f32, codes: *mut i8, scale: *mut f32, sums: *mut i16) -> bool {
         // SAFETY: the caller's promise.
         unsafe {
             let x = [_mm512_loadu_ps(x), _mm512_loadu_ps(x.add(16))];
@@ -47,6 +48,7 @@ impl Block for Avx512 {
                 _mm_storeu_si128(codes.add(16 * half).cast(), _mm512_cvtepi32_epi8(rounded));
                 *sums.add(half) = _mm512_reduce_add_epi32(rounded) as i16;
             }
+            finite && fault::is_sound(largest)
         }
     }
 }

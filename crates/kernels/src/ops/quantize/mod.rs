@@ -16,6 +16,7 @@ pub mod reference;
 use device::Shard;
 
 use crate::cost::Cost;
+use crate::fault::{self, Faults};
 use crate::launch::{Frame, RowSet, Slot};
 use crate::op::{Op, OpKind};
 use crate::rows::{row, row_mut};
@@ -125,12 +126,14 @@ const REFERENCE: Variant<Quantize> = Variant {
             // SAFETY: bound to live memory of the described shape; only this worker touches row i.
             unsafe {
                 let at = args.out.add(i * row_bytes(width));
-                reference::quantize(
-                    row(args.x, i, width),
+                let x = row(args.x, i, width);
+                let well = reference::quantize(
+                    x,
                     row_mut(at.cast(), 0, width),
                     row_mut(at.add(width).cast(), 0, width / BLOCK),
                     row_mut(at.add(width + width / 8).cast(), 0, width / 16),
                 );
+                fault::unless(well, shard, || Faults::among(x));
             }
         }
     }),

@@ -1,6 +1,7 @@
 //! The plain truth of `quantize`.
 
 use super::BLOCK;
+use crate::fault;
 
 /// Scale of a block and the factor that turns values into codes; factor 0 stands for codes 0: in a
 /// block of zeros, of values too small to be divided by, or with a value that is not finite.
@@ -15,13 +16,15 @@ pub fn scale(largest: f32, finite: bool) -> (f32, f32) {
 }
 
 /// Quantises one row. A block with a value that is not finite gets a NaN scale, so that the fault
-/// stays visible downstream instead of turning into a number.
-pub fn quantize(x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [i16]) {
+/// stays visible downstream instead of turning into a number. Returns whether all values are sound.
+pub fn quantize(x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [i16]) -> bool {
+    let mut well = true;
     for (block, ((x, codes), scale)) in
         x.chunks_exact(BLOCK).zip(codes.chunks_exact_mut(BLOCK)).zip(scales.iter_mut()).enumerate()
     {
         let finite = x.iter().all(|value| value.is_finite());
         let largest = x.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+        well &= finite && fault::is_sound(largest);
         let inverse;
         (*scale, inverse) = self::scale(largest, finite);
         for (code, &value) in codes.iter_mut().zip(x) {
@@ -31,6 +34,7 @@ pub fn quantize(x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [i16
             sums[2 * block + half] = codes.iter().map(|&code| i16::from(code)).sum();
         }
     }
+    well
 }
 
 #[cfg(test)]
