@@ -83,6 +83,8 @@ fn time(pool: &mut Pool, hardware: &Hardware, filter: &str, label: &str, desc: D
             logits: std::ptr::null(),
             num_logits: 0,
             groups: std::ptr::null(),
+            logits: std::ptr::null(),
+            num_logits: 0,
         };
         let start = Instant::now();
         let mut seconds = f64::INFINITY;

@@ -11,7 +11,7 @@ use std::time::Instant;
 use device::{Buffer, Error, Pool, PoolError};
 
 use crate::kv::KvLayout;
-use crate::launch::{Frame, KvFrame, KvView, Run, Slot, walk};
+use crate::launch::{Frame, KvFrame, KvView, Run, Slot, walk, walk_part};
 use crate::record::Record;
 
 /// A finished plan as the executor needs it.
@@ -156,7 +156,7 @@ impl Executor {
         let begin = Instant::now();
         let frame = self.frame(program, inputs)?;
         // SAFETY: `check` bounded everything that varies; the plan answers for the rest.
-        unsafe { walk(&mut self.pool, &program.steps, 0..program.steps.len(), &frame, &program.record) }?;
+        unsafe { walk(&mut self.pool, &program.steps, &frame, &program.record) }?;
         program.record.add_run(begin.elapsed());
         Ok(())
     }
@@ -175,7 +175,7 @@ impl Executor {
         let frame = self.frame(program, inputs)?;
         for index in 0..program.steps.len() {
             // SAFETY: as in `run`; `after` reaches the same memory only through methods that check.
-            unsafe { walk(&mut self.pool, &program.steps, index..index + 1, &frame, &program.record) }?;
+            unsafe { walk_part(&mut self.pool, &program.steps, index..index + 1, &frame, &program.record) }?;
             if after(index, self).is_break() {
                 break;
             }

@@ -208,15 +208,27 @@ impl<O: Op> Run for Step<O> {
     }
 }
 
-/// Runs the steps in `range` in order on all workers. `record` takes how long each took, and the first that
-/// saw numbers go wrong; after the last step of all, the logits are looked over.
+/// Runs all steps in order on all workers. `record` takes how long each took, and the first that saw numbers
+/// go wrong; after the last one the logits are looked over.
 ///
 /// # Safety
 /// The frame must describe live memory that fits the plan.
 ///
 /// # Errors
 /// [`PoolError`] when a worker panicked.
-pub unsafe fn walk(
+pub unsafe fn walk(pool: &mut Pool, steps: &[Box<dyn Run>], frame: &Frame, record: &Record) -> Result<(), PoolError> {
+    // SAFETY: the caller's promise, passed on.
+    unsafe { walk_part(pool, steps, 0..steps.len(), frame, record) }
+}
+
+/// The same for the steps in `range`.
+///
+/// # Safety
+/// The frame must describe live memory that fits the plan.
+///
+/// # Errors
+/// [`PoolError`] when a worker panicked.
+pub(crate) unsafe fn walk_part(
     pool: &mut Pool,
     steps: &[Box<dyn Run>],
     range: Range<usize>,
