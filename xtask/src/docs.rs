@@ -21,6 +21,7 @@ struct Page {
 
 const PAGES: &[Page] = &[
     Page { name: "flags", text: |root| ask_program(root, "flags") },
+    Page { name: "techniques", text: |root| ask_program(root, "techniques") },
     Page { name: "architectures", text: architectures },
     Page { name: "rules", text: |_| Ok(tidy::markdown()) },
 ];

@@ -8,6 +8,7 @@ mod files;
 mod registration;
 mod safety;
 mod source;
+mod techniques;
 mod wording;
 
 use anyhow::{Result, bail};
@@ -36,6 +37,7 @@ const RULES: &[Rule] = &[
     Rule { id: "cpu-features", says: "CPU features are asked for in device alone", check: crates::cpu_features },
     Rule { id: "architecture-names", says: "only archs/<arch>.rs names an architecture", check: registration::architecture_names },
     Rule { id: "registered", says: "each architecture, op and sampler stage stands in its list", check: registration::registered },
+    Rule { id: "techniques", says: "a technique is one folder with its page and one line of the catalogue; nothing else names it", check: techniques::folders },
     Rule { id: "size", says: "700 lines at most before a file's tests; 400 is a question; tests and tables apart", check: files::size },
     Rule { id: "module-doc", says: "a file begins with `//!`: what it is for and who calls it", check: files::module_doc },
     Rule { id: "names", says: "no utils, common, helpers, misc, v2, new_, fast_; getters without get_", check: files::names },

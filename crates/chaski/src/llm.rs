@@ -66,7 +66,7 @@ impl Llm {
         if tokens > graph.vocab_size {
             return Err(Error::Vocabulary { path: path.display().to_string(), tokens, rows: graph.vocab_size });
         }
-        let (k, v) = (options.plan.kv_type(options.kv_type_k), options.plan.kv_type(options.kv_type_v));
+        let (k, v) = options.kv_types(&techniques);
         let groups = Runner::groups(&graph, k, v);
         let limits = capacity::limits(options, hparams.context_length, &groups)?;
         let mut cache = KvCache::new(groups, limits)?;

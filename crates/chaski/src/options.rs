@@ -2,7 +2,7 @@
 
 use device::{Hardware, Isa};
 use engine::inject::Inject;
-use engine::technique::{Resolved, State, Switch, SwitchError, Technique, resolve};
+use engine::technique::{KvCodec, Resolved, State, Switch, SwitchError, Technique, resolve};
 use engine::watch::WatchOptions;
 use kernels::{KvType, Policy};
 
@@ -91,6 +91,13 @@ impl Options {
     /// When a switch names what there is not, or asks for what cannot be.
     pub fn resolve(&self) -> Result<Vec<Resolved>, SwitchError> {
         resolve(self.catalogue, &self.techniques, &self.hardware(), self.plan.policy().weakest)
+    }
+
+    /// The element types of cached keys and values when these techniques are on.
+    pub(crate) fn kv_types(&self, techniques: &[Resolved]) -> (KvType, KvType) {
+        let codec = techniques.iter().find_map(Resolved::active_codec);
+        let KvCodec { k, v } = codec.unwrap_or(KvCodec { k: self.kv_type_k, v: self.kv_type_v });
+        (self.plan.kv_type(k), self.plan.kv_type(v))
     }
 
     /// What the plan may choose from when these techniques are on.

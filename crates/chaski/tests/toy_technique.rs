@@ -9,12 +9,12 @@ use engine::batch::{Batch, Outputs, SeqId};
 use engine::sampler::exp::mass;
 use engine::sampler::{Candidates, ChainStep, Params, VocabInfo};
 use engine::technique::{
-    Knob, KnobKind, Knobs, Mode, Provide, RowSampler, SamplerForm, Stage, State, Switch, Technique,
+    Knob, KnobKind, Knobs, KvCodec, Mode, Provide, RowSampler, SamplerForm, Stage, State, Switch, Technique,
 };
 use kernels::conformance::check_extra;
 use kernels::ops::{Norm, norm};
 use kernels::variant::any;
-use kernels::{Exactness, Launch, Variant};
+use kernels::{Exactness, KvType, Launch, Variant};
 
 const TOY: Technique = Technique {
     id: "toy",
@@ -26,7 +26,7 @@ const TOY: Technique = Technique {
     needs: &[],
     conflicts: &[],
     knobs: &[SAYS],
-    provides: &[Provide::Variant(&TOY_NORM), Provide::Sampler(&TOY_SAMPLER)],
+    provides: &[Provide::Variant(&TOY_NORM), Provide::Sampler(&TOY_SAMPLER), Provide::KvCodec(TOY_CODEC)],
 };
 
 /// The list with the technique's one line, and the list without.
@@ -48,6 +48,9 @@ const TOY_NORM: Variant<Norm> = Variant {
         }
     }),
 };
+
+/// Not what the baseline stores.
+const TOY_CODEC: KvCodec = KvCodec { k: KvType::F32, v: KvType::F16 };
 
 const TOY_SAMPLER: SamplerForm = SamplerForm {
     id: "toy",
@@ -118,6 +121,12 @@ fn one_line_puts_it_everywhere() {
         assert!(row.reason.starts_with("technique toy"), "{}", row.reason);
         assert!(row.runner_up.is_some_and(|id| id.starts_with("norm/f32/")), "{:?}", row.runner_up);
     }
+    let mut stores = rows.iter().filter(|row| row.op == "kv_store");
+    assert!(
+        stores.all(|row| row.shape.ends_with("f32, v 16 f16")),
+        "{:?}",
+        rows.iter().find(|row| row.op == "kv_store")
+    );
     assert!(rows.iter().filter(|row| row.op != "norm").all(|row| row.technique.is_none()));
     assert_eq!(llm.techniques()[0].state, State::On);
     assert_ne!(logits(&mut llm), logits(&mut open(WITHOUT, &[]).unwrap()));

@@ -31,7 +31,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use command::Command;
-use flags::{Action, Usage};
+use flags::{Action, Page, Usage};
 use settings::Settings;
 
 /// What a shell reports of a program that a closed pipe has ended.
@@ -57,7 +57,8 @@ fn perform(action: Action, settings: &Settings) -> anyhow::Result<()> {
         Action::Do(command) => run_command(command, settings),
         Action::Help(command) => print_help(command),
         Action::Version => print(&format!("chaski {}\n", env!("CARGO_PKG_VERSION"))),
-        Action::Reference => print(&flags::markdown()),
+        Action::Page(Page::Flags) => print(&flags::markdown()),
+        Action::Page(Page::Techniques) => print(&techniques::markdown(chaski::Options::default().catalogue)),
         Action::Completions(shell) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut flags::clap_command(), "chaski", &mut script);

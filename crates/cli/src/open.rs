@@ -24,7 +24,7 @@ pub fn options(load: &Load) -> anyhow::Result<Options> {
     if load.plan != Plan::Baseline && (kv_type_k, kv_type_v) != (KvType::F32, KvType::F32) {
         bail!("-ctk and -ctv: the exact and the reference plan cache f32 only; leave them out");
     }
-    Ok(Options {
+    let options = Options {
         plan: match load.plan {
             Plan::Baseline => PlanKind::Baseline,
             Plan::Exact => PlanKind::Exact,
@@ -47,7 +47,12 @@ pub fn options(load: &Load) -> anyhow::Result<Options> {
         rope: load.rope,
         techniques: load.techniques.clone(),
         ..Options::default()
-    })
+    };
+    let storing = options.resolve().map_err(chaski::Error::from)?.into_iter().find(|t| t.active_codec().is_some());
+    if let (Some(storing), true) = (storing, load.kv_type_k.is_some() || load.kv_type_v.is_some()) {
+        bail!("-ctk and -ctv: {} stores keys and values in its own way; leave them out", storing.technique.id);
+    }
+    Ok(options)
 }
 
 /// The model in this file.

@@ -59,6 +59,40 @@ pub fn standing(resolved: &Resolved) -> Value {
     })
 }
 
+/// The catalogue as a page of docs/generated: what is the same on every machine.
+pub fn markdown(catalogue: &[&Technique]) -> String {
+    let mut page = String::from(
+        "# Techniques\n\nThe folders of `crates/techniques/src`, as `chaski techniques` lists them. \
+         `--technique ID=on|off|auto[,KNOB=VALUE…]` switches one; \
+         `auto` switches it on where it is stable and can run.\n\n\
+         | technique | what it does | papers | stage | exactness | needs | conflicts | provides |\n\
+         |---|---|---|---|---|---|---|---|\n",
+    );
+    for technique in catalogue {
+        page += &format!(
+            "| [`{id}`](../../crates/techniques/src/{id}/README.md) | {} | {} | {} | {} | {} | {} | {} |\n",
+            technique.summary,
+            technique.papers.join(", "),
+            technique.stage.name(),
+            technique.exactness,
+            technique.needs_text(),
+            conflicts(technique),
+            provides(technique).join(", "),
+            id = technique.id,
+        );
+    }
+    if catalogue.iter().any(|technique| !technique.knobs.is_empty()) {
+        page += "\n## Knobs\n\n| technique | knob | range | default | what it does |\n|---|---|---|---|---|\n";
+    }
+    for technique in catalogue {
+        for Knob { name, help, kind } in technique.knobs {
+            let (range, default) = (kind.range(), kind.default());
+            page += &format!("| `{}` | `{name}` | {range} | {default} | {help} |\n", technique.id);
+        }
+    }
+    page
+}
+
 fn resolve(settings: &Settings) -> anyhow::Result<Vec<Resolved>> {
     let options = open::options(&settings.load)?;
     Ok(options.resolve().map_err(chaski::Error::from)?)
@@ -124,5 +158,8 @@ fn conflicts(technique: &Technique) -> String {
 
 fn provides(technique: &Technique) -> Vec<String> {
     let variants = technique.variants().map(|extra| extra.variant.id().to_owned());
-    variants.chain(technique.sampler_forms().map(|form| format!("sampler {}", form.id))).collect()
+    let forms = technique.sampler_forms().map(|form| format!("sampler {}", form.id));
+    let codec =
+        technique.kv_codec().map(|codec| format!("cache of {} keys, {} values", codec.k.name(), codec.v.name()));
+    variants.chain(forms).chain(codec).collect()
 }

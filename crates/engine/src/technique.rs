@@ -12,7 +12,7 @@ mod switch;
 use std::fmt;
 
 use device::{Feature, Hardware};
-use kernels::{AnyVariant, Exactness, Extra};
+use kernels::{AnyVariant, Exactness, Extra, KvType};
 
 use crate::sampler::{Candidates, ChainStep, Effect};
 
@@ -71,6 +71,17 @@ pub enum Provide {
     Variant(&'static dyn AnyVariant),
     /// A way to do the first stages of a sampler chain; comes before the chain's own wherever it can.
     Sampler(&'static SamplerForm),
+    /// How keys and values are stored. Two techniques that say so exclude each other.
+    KvCodec(KvCodec),
+}
+
+/// The element types of the KV cache while a technique is on, in place of what the plan is used to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvCodec {
+    /// Of keys.
+    pub k: KvType,
+    /// Of values.
+    pub v: KvType,
 }
 
 /// A way to do the first stages of a request's sampler chain on a row of logits as the model left it.
@@ -157,7 +168,7 @@ impl Technique {
     pub fn variants(&self) -> impl Iterator<Item = Extra> {
         self.provides.iter().filter_map(|provide| match provide {
             Provide::Variant(variant) => Some(Extra { technique: self.id, variant: *variant }),
-            Provide::Sampler(_) => None,
+            _ => None,
         })
     }
 
@@ -165,12 +176,21 @@ impl Technique {
     pub fn sampler_forms(&self) -> impl Iterator<Item = &'static SamplerForm> {
         self.provides.iter().filter_map(|provide| match provide {
             Provide::Sampler(form) => Some(*form),
-            Provide::Variant(_) => None,
+            _ => None,
+        })
+    }
+
+    /// How it stores keys and values, if it does so in its own way.
+    pub fn kv_codec(&self) -> Option<KvCodec> {
+        self.provides.iter().find_map(|provide| match provide {
+            Provide::KvCodec(codec) => Some(*codec),
+            _ => None,
         })
     }
 
     /// Whether the two cannot be on together.
     pub fn conflicts_with(&self, other: &Technique) -> bool {
-        self.conflicts.contains(&other.id) || other.conflicts.contains(&self.id)
+        let both_store = self.kv_codec().is_some() && other.kv_codec().is_some();
+        both_store || self.conflicts.contains(&other.id) || other.conflicts.contains(&self.id)
     }
 }

@@ -80,8 +80,6 @@ fn time(pool: &mut Pool, hardware: &Hardware, filter: &str, label: &str, desc: D
             num_rows,
             output_rows: std::ptr::null(),
             num_outputs: 0,
-            logits: std::ptr::null(),
-            num_logits: 0,
             groups: std::ptr::null(),
             logits: std::ptr::null(),
             num_logits: 0,
@@ -91,7 +89,7 @@ fn time(pool: &mut Pool, hardware: &Hardware, filter: &str, label: &str, desc: D
         while start.elapsed().as_millis() < 200 {
             let start = Instant::now();
             // SAFETY: the frame describes the buffers above, which have the sizes that the description needs.
-            unsafe { walk(pool, &steps, 0..steps.len(), &frame, &Record::default())? };
+            unsafe { walk(pool, &steps, &frame, &Record::default())? };
             seconds = seconds.min(start.elapsed().as_secs_f64());
         }
         let (bytes, ops) = (desc.weight_bytes() as f64, 2.0 * (num_rows * desc.n * desc.k) as f64);

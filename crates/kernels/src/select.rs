@@ -120,7 +120,7 @@ pub fn best_way<O: Op>(ways: &[O::Desc], hardware: &Hardware, policy: &Policy) -
 
 /// The variants of techniques, then the op's own.
 fn offered<O: Op>(policy: &Policy) -> impl Iterator<Item = Candidate<O>> {
-    let typed = |extra: &Extra| Some((extra.variant.as_any().downcast_ref()?, Some(extra.technique)));
+    let typed = |extra: &Extra| Some((extra.variant.typed()?, Some(extra.technique)));
     policy.extra.iter().filter_map(typed).chain(O::VARIANTS.iter().map(|&variant| (variant, None)))
 }
 

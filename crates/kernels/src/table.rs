@@ -56,8 +56,7 @@ fn conform<O: Conform>(
     extra: &[&'static dyn AnyVariant],
     seed: u64,
 ) -> Result<Vec<Verdict>, PoolError> {
-    let mut variants: Vec<&'static Variant<O>> =
-        extra.iter().filter_map(|variant| variant.as_any().downcast_ref()).collect();
+    let mut variants: Vec<&'static Variant<O>> = extra.iter().filter_map(|variant| variant.typed()).collect();
     if variants.is_empty() {
         return Ok(Vec::new());
     }

@@ -79,6 +79,13 @@ pub trait AnyVariant: std::fmt::Debug + Send + Sync {
     fn as_any(&self) -> &dyn Any;
 }
 
+impl dyn AnyVariant {
+    /// The variant with its types, if it runs `O`.
+    pub fn typed<O: Op>(&self) -> Option<&Variant<O>> {
+        self.as_any().downcast_ref()
+    }
+}
+
 impl<O: Op> AnyVariant for Variant<O> {
     fn id(&self) -> &'static str {
         self.id

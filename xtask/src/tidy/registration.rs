@@ -35,6 +35,12 @@ const REGISTRIES: &[Registry] = &[
         list: "crates/engine/src/sampler/registry.rs",
         names: |file| format!("{file}::STAGE"),
     },
+    Registry {
+        folder: "crates/techniques/src/",
+        declares: ": Technique = ",
+        list: "crates/techniques/src/lib.rs",
+        names: |folder| format!("{folder}::TECHNIQUE"),
+    },
 ];
 
 const ARCHS: &str = "crates/model/src/archs/";

@@ -21,7 +21,7 @@ mod tools;
 pub use docs::markdown;
 pub use given::Given;
 pub use help::clap_command;
-pub use parse::{Action, Usage, parse};
+pub use parse::{Action, Page, Usage, parse};
 
 use crate::command::Commands;
 use crate::settings::Settings;

@@ -15,8 +15,15 @@ pub enum Action {
     Version,
     /// Print a completion script for a shell.
     Completions(clap_complete::Shell),
-    /// Print the flag reference.
-    Reference,
+    /// Print a page of docs/generated.
+    Page(Page),
+}
+
+/// The pages that the program writes about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    Flags,
+    Techniques,
 }
 
 /// A mistake in how the program was called.
@@ -61,8 +68,9 @@ fn no_command(first: &str, rest: &[String]) -> Result<Action, Usage> {
             return Ok(Action::Help(about.transpose()?));
         }
         "completions" => return shell(rest),
-        // Hidden: `cargo xtask docs` writes this to docs/generated.
-        "__docs" if rest == ["flags"] => return Ok(Action::Reference),
+        // Hidden: `cargo xtask docs` writes these to docs/generated.
+        "__docs" if rest == ["flags"] => return Ok(Action::Page(Page::Flags)),
+        "__docs" if rest == ["techniques"] => return Ok(Action::Page(Page::Techniques)),
         _ => {}
     }
     if first.starts_with('-') {

@@ -3,7 +3,7 @@
 use device::Hardware;
 use kernels::Exactness;
 
-use super::{ActiveForm, Knobs, Mode, Stage, Switch, SwitchError, Technique};
+use super::{ActiveForm, Knobs, KvCodec, Mode, Stage, Switch, SwitchError, Technique};
 
 /// What became of a technique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,11 @@ impl Resolved {
         let forms = self.technique.sampler_forms().filter(|_| self.state == State::On);
         let (technique, knobs, hardware) = (self.technique.id, &self.knobs, &self.hardware);
         forms.map(move |form| ActiveForm { technique, form, knobs: knobs.clone(), hardware: hardware.clone() })
+    }
+
+    /// How it stores keys and values; `None` unless it is on and does so in its own way.
+    pub fn active_codec(&self) -> Option<KvCodec> {
+        self.technique.kv_codec().filter(|_| self.state == State::On)
     }
 }
 

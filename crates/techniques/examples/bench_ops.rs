@@ -1,5 +1,6 @@
 //! Times the variants of `attention` (and of the smaller ops) on the shapes of real models:
-//! `cargo run --release -p kernels --example bench_ops -- [filter] [threads]`.
+//! `cargo run --release -p techniques --example bench_ops -- [filter] [threads]`. Those of every technique
+//! in the catalogue run beside the baseline's.
 //!
 //! Prefill prints GFLOP/s of the causal half of both products, decode GB/s of keys and values read.
 
@@ -10,7 +11,10 @@ use kernels::ops::glu::Activation;
 use kernels::ops::rope::Pairing;
 use kernels::ops::{Attention, Glu, KvStore, Norm, Quantize, Rope, Softcap};
 use kernels::ops::{attention, glu, kv_store, norm, quantize, rope, softcap};
-use kernels::{Frame, KvFrame, KvLayout, KvType, KvView, Op, Record, RowSet, Rows, Run, Slot, Step, Weight, walk};
+use kernels::{
+    Frame, KvFrame, KvLayout, KvType, KvView, Op, Record, RowSet, Rows, Run, Slot, Step, Variant, Weight, walk,
+};
+use techniques::CATALOG;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
@@ -89,7 +93,7 @@ impl Bench<'_> {
         let pairs: usize = (0..num_rows).map(|row| context + row + 1).sum();
         let flop = 4 * pairs * num_heads * head_dim * num_layers;
         let read = (context + 1) * 2 * num_kv_heads * head_dim * 2 * num_layers;
-        for variant in Attention::VARIANTS {
+        for variant in variants::<Attention>() {
             let steps: Vec<Box<dyn Run>> = (0..num_layers as u32)
                 .map(|layer| Box::new(Step::<Attention> { desc: desc(layer), slots, variant }) as Box<dyn Run>)
                 .collect();
@@ -174,7 +178,7 @@ impl Bench<'_> {
 
     /// Times an op of which a walk makes ten passes, so that waking the workers does not count.
     fn passes<O: Op>(&mut self, frame: &Frame, bytes: usize, desc: O::Desc, slots: O::Slots, label: &str) -> Outcome {
-        for variant in O::VARIANTS {
+        for variant in variants::<O>() {
             let step = || Box::new(Step::<O> { desc, slots, variant }) as Box<dyn Run>;
             let steps: Vec<_> = (0..10).map(|_| step()).collect();
             if let Some(seconds) = self.time(label, variant.id, variant.needs, &steps, frame)? {
@@ -215,6 +219,12 @@ impl Bench<'_> {
         }
         Ok(Some(best))
     }
+}
+
+/// What techniques bring for an op, then its own.
+fn variants<O: Op>() -> Vec<&'static Variant<O>> {
+    let extra = CATALOG.iter().flat_map(|technique| technique.variants());
+    extra.filter_map(|extra| extra.variant.typed()).chain(O::VARIANTS.iter().copied()).collect()
 }
 
 /// A sequence with a uniform table.
