@@ -6,7 +6,7 @@
 pub mod reference;
 
 #[cfg(target_arch = "x86_64")]
-mod corrections_avx512;
+mod corrections;
 #[cfg(target_arch = "x86_64")]
 mod decoded;
 #[cfg(target_arch = "x86_64")]
@@ -17,6 +17,8 @@ mod formats_avx512;
 mod gemm_avx512;
 #[cfg(target_arch = "x86_64")]
 mod gemm_f32_avx512;
+#[cfg(target_arch = "x86_64")]
+mod packed_avx2;
 #[cfg(target_arch = "x86_64")]
 mod packed_avx512;
 #[cfg(target_arch = "x86_64")]
@@ -116,6 +118,7 @@ impl Op for Matmul {
         &x86::PACKED_AVX512,
         &x86::DOT_AVX512,
         &x86::GEMM_AVX512,
+        &x86::PACKED_AVX2,
         &x86::UNPACKED_AVX2,
         &x86::GEMM_F32_AVX512,
         &x86::DECODED_AVX2,
@@ -168,7 +171,7 @@ const REFERENCE: Variant<Matmul> = Variant {
 mod x86 {
     use device::Feature;
 
-    use super::{Matmul, decoded, dot_avx512, gemm_avx512, gemm_f32_avx512, packed_avx512, unpacked};
+    use super::{Matmul, decoded, dot_avx512, gemm_avx512, gemm_f32_avx512, packed_avx2, packed_avx512, unpacked};
     use crate::op::Rows;
     use crate::variant::{Exactness, Launch, Variant};
 
@@ -198,6 +201,14 @@ mod x86 {
         exactness: EXACTNESS,
         accepts: |desc| gemm_avx512::accepts(desc) && desc.rows == Rows::Many,
         launch: Launch::Cpu(gemm_avx512::gemm),
+    };
+
+    pub(super) const PACKED_AVX2: Variant<Matmul> = Variant {
+        id: "matmul/packed/avx2",
+        needs: &[Feature::Avx2],
+        exactness: EXACTNESS,
+        accepts: packed_avx2::accepts,
+        launch: Launch::Cpu(packed_avx2::matmul),
     };
 
     pub(super) const UNPACKED_AVX2: Variant<Matmul> = Variant {

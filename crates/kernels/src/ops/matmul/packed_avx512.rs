@@ -12,7 +12,7 @@ use std::arch::x86_64::*;
 
 use device::Shard;
 
-use super::corrections_avx512::{Corrections, correct};
+use super::corrections::{Corrections, correct};
 use super::panel_avx512::{self, PANEL_ROWS, Panel, Source};
 use super::{Args, Desc, Input};
 use crate::ops::quantize::q8_row;

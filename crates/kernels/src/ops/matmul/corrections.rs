@@ -1,5 +1,5 @@
 //! What int8 activations add to a product beside `Σ u·a`: through the offset that makes codes unsigned, and
-//! through mins. Read by the products over panels and over bands.
+//! through mins. Read by the products over panels and over bands, in every instruction set.
 
 use super::{Args, Desc};
 use crate::ops::quantize::q8_row;
@@ -29,8 +29,8 @@ impl Corrections {
 /// Fills the corrections of all activation rows.
 ///
 /// # Safety
-/// AVX-512; `args` bound to live memory of the described shape, `corrections` carved for it.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+/// `args` bound to live memory of the described shape, `corrections` carved for it.
+#[inline(always)] // compiled for the instruction set of the caller
 pub unsafe fn correct(desc: &Desc, args: &Args, corrections: &Corrections) {
     let (offset, num_groups) = (i32::from(desc.weight.code_offset()), desc.k / desc.weight.group_len());
     let halves = desc.weight.group_len() == 16;
