@@ -25,7 +25,11 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
             "mapped_bytes": memory.mapped_bytes,
         });
         let techniques: Vec<serde_json::Value> = llm.techniques().iter().map(techniques::standing).collect();
-        writeln!(out, "{:#}", json!({ "num_steps": steps.len(), "steps": list, "techniques": techniques, "weights": weights }))?;
+        writeln!(
+            out,
+            "{:#}",
+            json!({ "num_steps": steps.len(), "steps": list, "techniques": techniques, "weights": weights })
+        )?;
         return Ok(out.flush()?);
     }
     let lines =

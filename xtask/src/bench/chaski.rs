@@ -26,7 +26,7 @@ impl Chaski {
     /// The program that the options name, else this checkout's, built.
     pub fn get(root: &Path, options: &Options) -> Result<Chaski> {
         if let Some(program) = &options.chaski {
-            return Ok(Chaski { program: program.clone(), version: "a build given by hand".into() });
+            return Ok(Chaski { program: program.clone(), version: options.commit.clone() });
         }
         process::run(process::cargo().args(["build", "--release", "--package", "cli"]).current_dir(root))?;
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);

@@ -131,7 +131,14 @@ mod tests {
     }
 
     fn duel(ours: &str, theirs: &str) -> Duel {
-        Duel { token_bytes: None, group: "g".into(), model: "m".into(), setting: " (x)".into(), ours: shell(ours), theirs: shell(theirs) }
+        Duel {
+            token_bytes: None,
+            group: "g".into(),
+            model: "m".into(),
+            setting: " (x)".into(),
+            ours: shell(ours),
+            theirs: shell(theirs),
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub struct Options {
     pub llama: Option<PathBuf>,
     /// A built `chaski` to use instead of building this checkout.
     pub chaski: Option<PathBuf>,
+    /// What that one was built from.
+    pub commit: String,
     /// Where results go.
     pub out: PathBuf,
     /// Switches given, of those the bench offers, in its order.
@@ -36,6 +38,7 @@ impl Options {
             threads: 0,
             llama: None,
             chaski: None,
+            commit: "an unknown commit".into(),
             out: root.join("docs/generated"),
             switches: Vec::new(),
         };
@@ -55,6 +58,7 @@ impl Options {
                 "--threads" => options.threads = number(name, value()?)?,
                 "--llama" => options.llama = Some(value()?.into()),
                 "--chaski" => options.chaski = Some(value()?.into()),
+                "--commit" => options.commit = value()?.into(),
                 "--out" => options.out = value()?.into(),
                 other => bail!("unknown flag {other}"),
             }

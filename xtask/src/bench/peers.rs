@@ -32,6 +32,7 @@ GROUP: what is measured, the first when none is given
   --llama DIR             a build of llama.cpp (with --avx2: one without AVX-512); by default its source is fetched with pip
                           and built once, in the user's cache
   --chaski FILE           a built chaski; by default this checkout's, built
+  --commit NAME           what that file was built from
   --out DIR               where peers.json, peers.md and peers.svg go (default: docs/generated)";
 
 const MODELS: &[&str] = &["smollm2", "gemma3-270m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"];
