@@ -61,6 +61,17 @@ impl Results {
                 None => self.rows.push((occasion.clone(), row)),
             }
         }
+        self.sort();
+    }
+
+    /// Brings together what is of one group and of one model, in the order in which they came; prompts stand first.
+    fn sort(&mut self) {
+        let groups = distinct(self.rows.iter().map(|(_, row)| row.group.clone()));
+        let models = distinct(self.rows.iter().map(|(_, row)| row.model.clone()));
+        let place = |names: &[String], name: &String| names.iter().position(|known| known == name);
+        self.rows.sort_by_key(|(_, row)| {
+            (place(&groups, &row.group), place(&models, &row.model), row.test.starts_with("tg"))
+        });
     }
 
     /// The rows of a group.
@@ -218,8 +229,9 @@ mod tests {
         results.enter(&occasion("day 1"), vec![row("Speed", "a", 1.0), row("Speed", "b", 4.0), row("Deep", "a", 1.0)]);
         results.write(&folder, "# Page\n").unwrap();
         let mut results = Results::read(&folder, "peers", machine).unwrap();
-        results.enter(&occasion("day 2"), vec![row("Speed", "a", 6.0)]);
-        assert_eq!(results.group("Speed").map(|(_, row)| row.ours[0]).collect::<Vec<_>>(), [6.0, 4.0]);
+        results
+            .enter(&occasion("day 2"), vec![row("Speed", "a", 6.0), row("Speed", "tg8", 1.0), row("Speed", "c", 5.0)]);
+        assert_eq!(results.group("Speed").map(|(_, row)| row.ours[0]).collect::<Vec<_>>(), [6.0, 4.0, 5.0, 1.0]);
         let page = results.page("# Page\n");
         assert!(
             page.contains("| m | a | 6.0 | 2.0 | 3.00 | 3.00–3.00 | 60 % |\n| m | b | 4.0 | 2.0 | 2.00 |"),
