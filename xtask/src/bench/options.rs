@@ -12,7 +12,11 @@ pub struct Options {
     pub tests: Vec<String>,
     /// Cache types, `TYPE` or `OURS:THEIRS`.
     pub kv: Vec<(String, String)>,
+    /// How many sequences at once; empty: the bench's own choice.
+    pub parallel: Vec<usize>,
     pub rounds: usize,
+    /// Whether rounds are added to those of the same commit, instead of taking their place.
+    pub more: bool,
     /// 0: one per core.
     pub threads: usize,
     /// A build of llama.cpp to use instead of fetching one.
@@ -34,7 +38,9 @@ impl Options {
             models: Vec::new(),
             tests: Vec::new(),
             kv: vec![("f16".into(), "f16".into())],
+            parallel: Vec::new(),
             rounds: 5,
+            more: false,
             threads: 0,
             llama: None,
             chaski: None,
@@ -54,6 +60,10 @@ impl Options {
                 "--models" => options.models = list(value()?),
                 "--tests" => options.tests = list(value()?),
                 "--kv" => options.kv = list(value()?).iter().map(|pair| sides(pair)).collect(),
+                "--npl" => {
+                    options.parallel = list(value()?).iter().map(|item| number(name, item)).collect::<Result<_>>()?;
+                }
+                "--more" => options.more = true,
                 "--rounds" => options.rounds = number(name, value()?)?,
                 "--threads" => options.threads = number(name, value()?)?,
                 "--llama" => options.llama = Some(value()?.into()),
@@ -96,11 +106,25 @@ mod tests {
     #[test]
     fn flags_are_read_and_strangers_refused() {
         let parse = |args: &[&str]| Options::parse(Path::new("r"), args, &["--depth", "--avx2"]);
-        let args = ["--avx2", "--models", "a,b", "--kv", "f16,q8_0:f16", "--rounds", "3", "--depth", "--llama", "d"];
+        let args = [
+            "--avx2",
+            "--models",
+            "a,b",
+            "--kv",
+            "f16,q8_0:f16",
+            "--rounds",
+            "3",
+            "--depth",
+            "--llama",
+            "d",
+            "--npl",
+            "1,8",
+        ];
         let options = parse(&args).unwrap();
         assert_eq!(options.models, ["a", "b"]);
         assert_eq!(options.kv, [("f16".into(), "f16".into()), ("q8_0".into(), "f16".into())]);
         assert_eq!((options.rounds, options.threads), (3, 0));
+        assert_eq!((&options.parallel[..], options.more), (&[1, 8][..], false));
         assert_eq!(options.switches, ["--depth", "--avx2"]);
         assert_eq!(options.llama, Some("d".into()));
         assert_eq!(options.out, Path::new("r/docs/generated"));

@@ -27,7 +27,9 @@ GROUP: what is measured, the first when none is given
   --models NAME|FILE,…    as `chaski pull` calls them, or GGUF files
   --tests pp512,tg64,…    other tests than the group's own; tg32@d4096 is one behind 4096 tokens
   --kv TYPE|OURS:THEIRS,… types of the KV cache (default: f16)
+  --npl N,…               other numbers of sequences for --batched (default: 1,4,8,16)
   --rounds N              times each side is run (default: 5)
+  --more                  add these rounds to those measured with the same programs
   --threads N             (default: one per core)
   --llama DIR             a build of llama.cpp (with --avx2: one without AVX-512); by default its source is fetched with pip
                           and built once, in the user's cache
@@ -85,7 +87,7 @@ pub fn run(root: &Path, args: &[&str]) -> Result<()> {
         match duel.fight(options.rounds) {
             Ok(rows) => {
                 println!("{}", results::table(rows.iter().map(|row| (&occasion, row))));
-                results.enter(&occasion, rows);
+                results.enter(&occasion, rows, options.more);
                 // After every duel: what was measured is not lost when a later one is broken off.
                 results.write(&options.out, PREFACE)?;
                 chart::write(&options.out.join("peers.svg"), &results)?;
@@ -196,7 +198,8 @@ impl Bench<'_> {
 
     /// Tests of llama-batched-bench.
     fn batched(&self) -> Result<Vec<Duel>> {
-        let (prompt, generate, parallel) = BATCHED;
+        let (prompt, generate, usual) = BATCHED;
+        let parallel = if self.options.parallel.is_empty() { usual } else { &self.options.parallel };
         let most = parallel.iter().max().copied().unwrap_or(1) * (prompt + generate);
         let mut duels = Vec::new();
         for model in self.models(MODELS)? {

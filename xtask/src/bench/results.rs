@@ -52,11 +52,16 @@ impl Results {
         Ok(results)
     }
 
-    /// Takes rows in, in place of those that measured the same.
-    pub fn enter(&mut self, occasion: &Occasion, rows: Vec<Row>) {
+    /// Takes rows in, in place of those that measured the same; with `more`, in addition to those that did so with the
+    /// same programs.
+    pub fn enter(&mut self, occasion: &Occasion, rows: Vec<Row>, more: bool) {
         for row in rows {
             let same = |old: &Row| (&old.group, &old.model, &old.test) == (&row.group, &row.model, &row.test);
             match self.rows.iter_mut().find(|(_, old)| same(old)) {
+                Some((before, old)) if more && before.programs() == occasion.programs() => {
+                    old.ours.extend(row.ours);
+                    old.theirs.extend(row.theirs);
+                }
                 Some(place) => *place = (occasion.clone(), row),
                 None => self.rows.push((occasion.clone(), row)),
             }
@@ -133,6 +138,11 @@ fn memory_share(occasion: &Occasion, row: &Row) -> Option<f64> {
 }
 
 impl Occasion {
+    /// What was measured, and how.
+    fn programs(&self) -> (&str, &str, usize) {
+        (&self.chaski, &self.peer, self.threads)
+    }
+
     fn sentence(&self, rounds: usize) -> String {
         let Occasion { date, chaski, peer, threads, load, read_gbps } = self;
         let load = load.map(|load| format!(", load {load:.1} before")).unwrap_or_default();
@@ -226,12 +236,21 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("chaski-xtask-results-{}", std::process::id()));
         let machine = json!({ "name": "A", "num_cores": 2, "features": [], "memory_bytes": 0 });
         let mut results = Results::read(&folder, "peers", machine.clone()).unwrap();
-        results.enter(&occasion("day 1"), vec![row("Speed", "a", 1.0), row("Speed", "b", 4.0), row("Deep", "a", 1.0)]);
+        results.enter(
+            &occasion("day 1"),
+            vec![row("Speed", "a", 1.0), row("Speed", "b", 4.0), row("Deep", "a", 1.0)],
+            false,
+        );
         results.write(&folder, "# Page\n").unwrap();
         let mut results = Results::read(&folder, "peers", machine).unwrap();
-        results
-            .enter(&occasion("day 2"), vec![row("Speed", "a", 6.0), row("Speed", "tg8", 1.0), row("Speed", "c", 5.0)]);
+        results.enter(
+            &occasion("day 2"),
+            vec![row("Speed", "a", 6.0), row("Speed", "tg8", 1.0), row("Speed", "c", 5.0)],
+            false,
+        );
         assert_eq!(results.group("Speed").map(|(_, row)| row.ours[0]).collect::<Vec<_>>(), [6.0, 4.0, 5.0, 1.0]);
+        results.enter(&occasion("day 3"), vec![row("Speed", "c", 9.0)], true);
+        assert_eq!(results.group("Speed").find(|(_, row)| row.test == "c").map(|(_, row)| row.ours.len()), Some(6));
         let page = results.page("# Page\n");
         assert!(
             page.contains("| m | a | 6.0 | 2.0 | 3.00 | 3.00–3.00 | 60 % |\n| m | b | 4.0 | 2.0 | 2.00 |"),
