@@ -52,9 +52,9 @@ pub struct Row {
 }
 
 impl Duel {
-    /// Runs both sides `rounds` times.
-    pub fn fight(&self, rounds: usize) -> Result<Vec<Row>> {
-        let mut rows: Vec<Row> = Vec::new();
+    /// Runs both sides `rounds` times and hands the rows of each round to `take`, so that a bench that is broken off keeps
+    /// what it has.
+    pub fn fight(&self, rounds: usize, mut take: impl FnMut(Vec<Row>) -> Result<()>) -> Result<()> {
         for round in 0..rounds {
             let (ours, theirs) = if round % 2 == 0 {
                 let ours = self.ours.measure()?;
@@ -63,36 +63,29 @@ impl Duel {
                 let theirs = self.theirs.measure()?;
                 (self.ours.measure()?, theirs)
             };
-            self.enter(&mut rows, &ours, &theirs)?;
             let shown: Vec<String> =
                 ours.iter().zip(&theirs).map(|(a, b)| format!("{} {:.1} : {:.1}", a.test, a.rate, b.rate)).collect();
             eprintln!("{}, {}, round {}/{rounds}: {}", self.group, self.model, round + 1, shown.join(", "));
-        }
-        Ok(rows)
-    }
-
-    /// Adds a round to the rows.
-    fn enter(&self, rows: &mut Vec<Row>, ours: &[Reading], theirs: &[Reading]) -> Result<()> {
-        ensure!(!ours.is_empty() && ours.len() == theirs.len(), "{} tests here, {} there", ours.len(), theirs.len());
-        for (a, b) in ours.iter().zip(theirs) {
-            ensure!(a.test == b.test, "`{}` here, `{}` there", a.test, b.test);
-            let test = format!("{}{}", a.test, self.setting);
-            match rows.iter_mut().find(|row| row.test == test) {
-                Some(row) => {
-                    row.ours.push(a.rate);
-                    row.theirs.push(b.rate);
-                }
-                None => rows.push(Row {
-                    group: self.group.clone(),
-                    model: self.model.clone(),
-                    test,
-                    ours: vec![a.rate],
-                    theirs: vec![b.rate],
-                    token_bytes: self.token_bytes.filter(|_| a.test.starts_with("tg")),
-                }),
-            }
+            take(self.rows(&ours, &theirs)?)?;
         }
         Ok(())
+    }
+
+    /// One round as rows.
+    fn rows(&self, ours: &[Reading], theirs: &[Reading]) -> Result<Vec<Row>> {
+        ensure!(!ours.is_empty() && ours.len() == theirs.len(), "{} tests here, {} there", ours.len(), theirs.len());
+        let row = |(a, b): (&Reading, &Reading)| {
+            ensure!(a.test == b.test, "`{}` here, `{}` there", a.test, b.test);
+            Ok(Row {
+                group: self.group.clone(),
+                model: self.model.clone(),
+                test: format!("{}{}", a.test, self.setting),
+                ours: vec![a.rate],
+                theirs: vec![b.rate],
+                token_bytes: self.token_bytes.filter(|_| a.test.starts_with("tg")),
+            })
+        };
+        ours.iter().zip(theirs).map(row).collect()
     }
 }
 
@@ -142,18 +135,22 @@ mod tests {
     }
 
     #[test]
-    fn rounds_become_one_row_with_the_median_of_their_ratios() {
-        let rows = duel("echo 6", "echo 2").fight(3).unwrap();
-        assert_eq!(rows.len(), 1);
-        assert_eq!((rows[0].test.as_str(), rows[0].ours.len()), ("t (x)", 3));
-        let wandering = Row { ours: vec![2.0, 30.0, 4.0], theirs: vec![1.0, 10.0, 4.0], ..rows[0].clone() };
+    fn each_round_is_handed_over_and_ratios_have_a_median() {
+        let mut rounds = Vec::new();
+        duel("echo 6", "echo 2").fight(3, |rows| Ok(rounds.extend(rows))).unwrap();
+        assert_eq!(rounds.len(), 3);
+        assert_eq!(
+            (rounds[0].test.as_str(), &rounds[0].ours[..], &rounds[0].theirs[..]),
+            ("t (x)", &[6.0][..], &[2.0][..])
+        );
+        let wandering = Row { ours: vec![2.0, 30.0, 4.0], theirs: vec![1.0, 10.0, 4.0], ..rounds[0].clone() };
         assert_eq!(wandering.ratio().map(|ratio| ratio.median), Some(2.0));
     }
 
     #[test]
     fn a_side_that_fails_or_speaks_in_tongues_ends_it() {
-        let failed = duel("echo 1", "echo no such model >&2; exit 3").fight(1).unwrap_err().to_string();
+        let failed = duel("echo 1", "echo no such model >&2; exit 3").fight(1, |_| Ok(())).unwrap_err().to_string();
         assert!(failed.contains("no such model"), "{failed}");
-        assert!(duel("echo one", "echo 1").fight(1).is_err());
+        assert!(duel("echo one", "echo 1").fight(1, |_| Ok(())).is_err());
     }
 }

@@ -84,13 +84,16 @@ pub fn run(root: &Path, args: &[&str]) -> Result<()> {
     let mut results = Results::read(&options.out, "peers", machine)?;
     let mut failed = Vec::new();
     for duel in duels {
-        match duel.fight(options.rounds) {
-            Ok(rows) => {
-                println!("{}", results::table(rows.iter().map(|row| (&occasion, row))));
-                results.enter(&occasion, rows, options.more);
-                // After every duel: what was measured is not lost when a later one is broken off.
-                results.write(&options.out, PREFACE)?;
-                chart::write(&options.out.join("peers.svg"), &results)?;
+        let mut more = options.more;
+        let fought = duel.fight(options.rounds, |rows| {
+            results.enter(&occasion, rows, more);
+            more = true;
+            results.write(&options.out, PREFACE)?;
+            chart::write(&options.out.join("peers.svg"), &results)
+        });
+        match fought {
+            Ok(()) => {
+                println!("{}", results::table(results.group(&duel.group).filter(|(_, row)| row.model == duel.model)))
             }
             Err(error) => {
                 eprintln!("{}, {}{}: {error:#}", duel.group, duel.model, duel.setting);

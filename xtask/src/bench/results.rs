@@ -100,10 +100,7 @@ impl Results {
         let mut page = format!("<!-- Written by a bench of `cargo xtask bench`; do not edit. -->\n{preface}\n");
         page.push_str(&format!("Machine: {}.\n", machine::sentence(&self.machine)));
         for group in distinct(self.rows.iter().map(|(_, row)| row.group.as_str())) {
-            page.push_str(&format!(
-                "\n## {group}\n\n{}\n",
-                table(self.group(group).map(|(occasion, row)| (occasion, row)))
-            ));
+            page.push_str(&format!("\n## {group}\n\n{}\n", table(self.group(group))));
             for occasion in distinct(self.group(group).map(|(occasion, row)| occasion.sentence(row.ours.len()))) {
                 page.push_str(&format!("{occasion}\n"));
             }
@@ -113,7 +110,7 @@ impl Results {
 }
 
 /// Rows as a table.
-pub fn table<'a>(rows: impl IntoIterator<Item = (&'a Occasion, &'a Row)>) -> String {
+pub fn table<'a>(rows: impl IntoIterator<Item = &'a (Occasion, Row)>) -> String {
     let mut table = String::from(
         "| model | test | Chaski | llama.cpp | ratio | spread | of memory |\n|---|---|---:|---:|---:|---:|---:|\n",
     );
