@@ -64,3 +64,22 @@ impl std::ops::Deref for Mapping {
         self.map.as_deref().unwrap_or(&[])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn released_bytes_are_read_again_from_the_file() {
+        let path = std::env::temp_dir().join(format!("chaski-mapping-{}", std::process::id()));
+        let bytes: Vec<u8> = (0..100_000u32).map(|i| (i % 251) as u8).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        let mapping = Mapping::open(&path).unwrap();
+        assert!(*mapping == *bytes);
+        for range in [0..100_000, 5000..90_001, 0..0, 99_999..100_001, 1..2] {
+            mapping.release(range);
+            assert!(*mapping == *bytes);
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+}

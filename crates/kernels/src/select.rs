@@ -134,3 +134,39 @@ fn refusal<O: Op>(variant: &Variant<O>, desc: &O::Desc, hardware: &Hardware, wea
     }
     (variant.exactness > weakest).then(|| format!("({})", variant.exactness))
 }
+
+#[cfg(test)]
+mod tests {
+    use device::Isa;
+    use gguf::DType;
+
+    use super::*;
+    use crate::op::Rows;
+    use crate::ops::Matmul;
+    use crate::ops::matmul::{Desc, Input};
+    use crate::packed::Form;
+
+    fn best(isa: Isa, policy: &Policy, ways: &[(Input, Form)]) -> (Input, Form) {
+        let desc = |&(input, form)| {
+            let (n, k, weight) = (64, 256, DType::Q4_K);
+            Desc { weight, form, input, n, k, row_bytes: 144, bias: false, rows: Rows::One }
+        };
+        let ways: Vec<Desc> = ways.iter().map(desc).collect();
+        let best = best_way::<Matmul>(&ways, &Hardware::probe().capped(isa), policy).unwrap();
+        (best.input, best.form)
+    }
+
+    #[test]
+    fn of_equal_ways_the_first_and_of_others_the_better_one_is_taken() {
+        let ways = [(Input::F32, Form::Rows), (Input::F32, Form::Packed), (Input::Q8, Form::Packed)];
+        assert_eq!(best(Isa::Scalar, &Policy::baseline(), &ways), ways[0]); // the reference takes all
+        assert_eq!(best(Isa::Scalar, &Policy::baseline(), &ways[1..]), ways[1]);
+        assert!(best_way::<Matmul>(&[], &Hardware::probe(), &Policy::baseline()).is_none());
+        if Hardware::probe().has(device::Feature::Avx2) {
+            assert_eq!(best(Isa::Avx2, &Policy::exact(), &ways[..2]), ways[0]); // only the reference reads bands in f32
+            assert_eq!(best(Isa::Avx2, &Policy::baseline(), &ways), ways[2]);
+            let pinned = Policy { pinned: vec!["matmul/f32/avx2-decoded".to_owned()], ..Policy::baseline() };
+            assert_eq!(best(Isa::Avx2, &pinned, &ways), ways[0]);
+        }
+    }
+}
