@@ -77,7 +77,7 @@ impl Client {
                 }
                 Event::Finished { usage, .. } => self.usage = Some(usage),
                 Event::Failed(error) => return Err(error.into()),
-                Event::Prompt { .. } => {}
+                Event::Prompt { .. } | Event::Embedding(_) => {}
             }
         }
         Ok(())

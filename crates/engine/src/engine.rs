@@ -8,7 +8,7 @@ use crate::cache::KvCache;
 use crate::error::Error;
 use crate::handle::Submission;
 use crate::observer::{Observer, StepReport};
-use crate::request::{Detokenize, Report, Request, Scores};
+use crate::request::{Detokenize, Pooling, Report, Request, Scores};
 use crate::sampler::{Candidates, Sampled, Sampler, logprobs};
 use crate::scheduler::{Output, Rules, Scheduler, Ticket};
 use crate::sequence::{FinishReason, Sequence, Status};
@@ -43,12 +43,21 @@ pub struct Logits<'a> {
     pub values: &'a [f32],
     /// Entries in a row.
     pub vocab_size: usize,
+    /// What the logits are made of, `[output_rows, hidden_size]`: the last layer, normalised. Empty where a
+    /// runner does not tell.
+    pub hidden: &'a [f32],
 }
 
 impl Logits<'_> {
     /// The logits of the n-th output row; empty if there is no such row.
     pub fn row(&self, index: usize) -> &[f32] {
         self.values.chunks_exact(self.vocab_size.max(1)).nth(index).unwrap_or(&[])
+    }
+
+    /// What the n-th output row is made of.
+    pub fn hidden_row(&self, index: usize) -> &[f32] {
+        let num_rows = self.values.len() / self.vocab_size.max(1);
+        self.hidden.chunks_exact((self.hidden.len() / num_rows.max(1)).max(1)).nth(index).unwrap_or(&[])
     }
 }
 
@@ -82,6 +91,8 @@ struct Reply {
     /// Tokens of the prompt whose scores have been taken, and those not yet sent.
     num_scored: u32,
     scores: Vec<TokenScore>,
+    /// The prompt's vector, as far as it is.
+    embedding: Vec<f32>,
     submitted_us: u64,
     first_step_us: Option<u64>,
     first_token_us: Option<u64>,
@@ -166,7 +177,7 @@ impl<R: StepRunner> Engine<R> {
         loop {
             self.step();
             while let Some(event) = stream.try_next() {
-                let is_last = !matches!(event, Event::Token { .. } | Event::Prompt { .. });
+                let is_last = !matches!(event, Event::Token { .. } | Event::Prompt { .. } | Event::Embedding(_));
                 let flow = on_event(event);
                 if is_last {
                     return Ok(());
@@ -272,6 +283,7 @@ impl Desk {
             let (scheduler, candidates) = (&mut self.scheduler, &mut self.candidates);
             let outcome = contain(|| {
                 reply.score_prompt(logits, &output, scheduler.sequence(ticket), candidates)?;
+                reply.pool(logits, &output, scheduler.sequence(ticket));
                 if !output.samples {
                     return Ok(None);
                 }
@@ -322,7 +334,7 @@ impl Desk {
             sampler.list_candidates();
         }
         let sequence = Sequence::new(prompt, stop_tokens, max_new_tokens, when_full)
-            .with_prompt(cache_prompt, report.prompt_scores.is_some());
+            .with_prompt(cache_prompt, report.prompt_scores.is_some() || report.embedding.is_some());
         let ticket = match self.scheduler.add(sequence) {
             Ok(ticket) => ticket.0 as usize,
             Err(error) => return Err((error, sink)),
@@ -338,6 +350,7 @@ impl Desk {
             report,
             num_scored: 1,
             scores: Vec::new(),
+            embedding: Vec::new(),
             submitted_us,
             first_step_us: None,
             first_token_us: None,
@@ -402,6 +415,30 @@ impl Reply {
             self.num_scored += 1;
         }
         Ok(())
+    }
+
+    /// Adds the rows of this step to the vector of the prompt, if that was asked for, and sends it when it is whole.
+    fn pool(&mut self, logits: Logits<'_>, output: &Output, sequence: &Sequence) {
+        let Some(pooling) = self.report.embedding else { return };
+        let num_prompt = sequence.num_prompt();
+        for row in 0..output.num_rows {
+            let hidden = logits.hidden_row((output.first_row + row) as usize);
+            let position = output.first_position + row;
+            if position == 0 {
+                // A preempted sequence begins anew.
+                self.embedding.clear();
+                self.embedding.resize(hidden.len(), 0.0);
+            }
+            let weight = match pooling {
+                Pooling::Mean => 1.0 / num_prompt as f32,
+                Pooling::Cls => f32::from(position == 0),
+                Pooling::Last => f32::from(position + 1 == num_prompt),
+            };
+            self.embedding.iter_mut().zip(hidden).for_each(|(sum, value)| *sum += weight * value);
+        }
+        if output.samples {
+            self.sink.send(Event::Embedding(std::mem::take(&mut self.embedding)));
+        }
     }
 
     /// Tells how far the prompt is, if that was asked for.

@@ -35,6 +35,19 @@ pub struct Report {
     pub prompt_scores: Option<u32>,
     /// The probability of every token of the answer.
     pub scores: Option<Scores>,
+    /// The vector of the prompt.
+    pub embedding: Option<Pooling>,
+}
+
+/// How the vectors of a prompt's tokens become one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pooling {
+    /// Their mean.
+    Mean,
+    /// That of the first token.
+    Cls,
+    /// That of the last token.
+    Last,
 }
 
 /// How tokens of the answer are scored.

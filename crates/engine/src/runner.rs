@@ -10,8 +10,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use device::{Hardware, Pool};
-use kernels::{CacheSlot, Executor, KvType, Policy, Rows, Slot, TurnKey};
-use model::{Graph, Plan, PlanOptions, StepInfo, Weights};
+use kernels::{CacheSlot, Executor, KvType, Policy, Rows, TurnKey};
+use model::{Graph, Plan, PlanOptions, Results, StepInfo, Weights};
 
 use crate::batch::{Batch, BlockCopy};
 use crate::cache::{CacheLimits, KvCache, KvGroup};
@@ -204,8 +204,8 @@ impl Runner {
         misplaced.map_or(Ok(()), |inject| Err(Error::Inject(inject.to_string())))
     }
 
-    /// Computes the rows of a batch whose tables are bound. Returns where the logits are.
-    fn compute(&mut self, batch: &Batch, regime: usize) -> Result<Slot, Error> {
+    /// Computes the rows of a batch whose tables are bound. Says where the results are.
+    fn compute(&mut self, batch: &Batch, regime: usize) -> Result<Results, Error> {
         let number = self.watch.begin();
         if batch.exact {
             return self.compute_exactly(batch, regime, number);
@@ -227,7 +227,7 @@ impl Runner {
         }
         match plan.program.record.take_finding() {
             Some(finding) if self.watch.options().on => self.redo(batch, regime, number, finding),
-            _ => Ok(plan.logits),
+            _ => Ok(plan.results),
         }
     }
 }
@@ -261,12 +261,14 @@ impl StepRunner for Runner {
         self.apply_all(&batch.copies)?;
         let vocab_size = self.graph.vocab_size;
         if batch.is_empty() {
-            return Ok(Logits { values: &[], vocab_size });
+            return Ok(Logits { values: &[], vocab_size, hidden: &[] });
         }
         self.tables.bind(batch, cache)?;
-        let slot = self.compute(batch, Rows::of(batch.num_rows()) as usize)?;
-        let values = self.executor.values(slot, batch.output_rows.len() * vocab_size).map_err(failed)?;
-        Ok(Logits { values, vocab_size })
+        let found = self.compute(batch, Rows::of(batch.num_rows()) as usize)?;
+        let (num_rows, hidden_size) = (batch.output_rows.len(), self.graph.hparams.hidden_size);
+        let values = self.executor.values(found.logits, num_rows * vocab_size).map_err(failed)?;
+        let hidden = self.executor.values(found.hidden, num_rows * hidden_size).map_err(failed)?;
+        Ok(Logits { values, vocab_size, hidden })
     }
 
     fn vocab_size(&self) -> usize {

@@ -19,6 +19,8 @@ pub enum Event {
         /// Scores of the prompt's next tokens, in order; the first token of the prompt has none.
         scores: Vec<TokenScore>,
     },
+    /// The vector of the prompt, which is computed. Only for those who asked for it.
+    Embedding(Vec<f32>),
     /// A token was generated: one such event for each, the end-of-generation token included.
     Token {
         /// The token.

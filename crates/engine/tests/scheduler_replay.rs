@@ -104,7 +104,7 @@ impl StepRunner for Fake {
                 }
             }
         }
-        Ok(Logits { values: &self.logits, vocab_size: VOCAB })
+        Ok(Logits { values: &self.logits, vocab_size: VOCAB, hidden: &[] })
     }
 
     fn vocab_size(&self) -> usize {
@@ -477,7 +477,7 @@ fn text_comes_whole_and_ends_before_a_stop_string() {
             .answer(request, |event| {
                 match event {
                     Event::Token { piece, .. } => text.push_str(&piece),
-                    Event::Prompt { .. } => panic!("nobody asked for it"),
+                    Event::Prompt { .. } | Event::Embedding(_) => panic!("nobody asked for it"),
                     Event::Finished { reason, .. } => end = Some(reason),
                     Event::Failed(error) => panic!("{error}"),
                 }

@@ -75,6 +75,8 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// Groups of the KV cache.
     pub groups: Vec<KvGroup>,
+    /// What the output projection reads, `[num_outputs, hidden_size]`: the last layer, normalised.
+    pub hidden: ValueId,
     /// The result, `[num_outputs, vocab_size]`.
     pub logits: ValueId,
 }
@@ -93,9 +95,9 @@ impl Graph {
         for layer in 0..hparams.layers.len() as u32 {
             x = blocks::layer(&mut builder, layer, x)?;
         }
-        let logits = blocks::logits(&mut builder, x, &table)?;
+        let (hidden, logits) = blocks::logits(&mut builder, x, &table)?;
         let Builder { values, nodes, groups, .. } = builder;
-        Ok(Self { hparams: hparams.clone(), vocab_size, context, values, nodes, groups, logits })
+        Ok(Self { hparams: hparams.clone(), vocab_size, context, values, nodes, groups, hidden, logits })
     }
 
     /// Group of a model layer, and the layer's place in it.

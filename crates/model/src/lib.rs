@@ -23,6 +23,6 @@ pub use error::Error;
 pub use graph::Graph;
 pub use hparams::Hparams;
 pub use interpret::Interpreter;
-pub use plan::{Plan, PlanOptions, StepInfo, StepOutput};
+pub use plan::{Plan, PlanOptions, Results, StepInfo, StepOutput};
 pub use repack::WeightMemory;
 pub use weights::Weights;

@@ -120,6 +120,11 @@ impl ChatTemplate {
         Self::builtin("chatml", bos_token, eos_token)
     }
 
+    /// The Jinja source.
+    pub fn source(&self) -> &str {
+        self.program.source()
+    }
+
     /// The prompt text for this conversation. It may begin with the text of the begin marker: encode it with special
     /// tokens parsed and without adding a second begin token.
     pub fn render(&self, conversation: &Conversation) -> Result<String, TemplateError> {

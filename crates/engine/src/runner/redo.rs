@@ -1,8 +1,8 @@
 //! Steps whose numbers went wrong, computed again on the exact plan; and plans without those who did it too
 //! often. What is to be done is the judgement of `watch`.
 
-use kernels::{Finding, Off, Policy, Redo, Rows, Slot};
-use model::Plan;
+use kernels::{Finding, Off, Policy, Redo, Rows};
+use model::{Plan, Results};
 
 use super::{Runner, RunnerOptions, Tally, failed, plan_all, plan_options, refused, replanned};
 use crate::batch::Batch;
@@ -12,7 +12,13 @@ use crate::watch::{self, InCharge, Sight};
 
 impl Runner {
     /// Redoes a step whose numbers went wrong.
-    pub(super) fn redo(&mut self, batch: &Batch, regime: usize, number: u64, finding: Finding) -> Result<Slot, Error> {
+    pub(super) fn redo(
+        &mut self,
+        batch: &Batch,
+        regime: usize,
+        number: u64,
+        finding: Finding,
+    ) -> Result<Results, Error> {
         let (plan, inputs) = (&self.plans[regime], self.tables.inputs(batch));
         let mut faults = Injected::of(&self.options.inject, number, plan, &inputs);
         let finding = watch::locate(&mut self.executor, plan, &inputs, finding, &mut |step, executor| {
@@ -37,7 +43,7 @@ impl Runner {
     }
 
     /// Computes a batch on the exact plan, over the same cache.
-    pub(super) fn compute_exactly(&mut self, batch: &Batch, regime: usize, number: u64) -> Result<Slot, Error> {
+    pub(super) fn compute_exactly(&mut self, batch: &Batch, regime: usize, number: u64) -> Result<Results, Error> {
         let inputs = self.tables.inputs(batch);
         if self.exact[regime].is_none() {
             let options = RunnerOptions { policy: Policy::exact(), ..self.options.clone() };
@@ -47,7 +53,7 @@ impl Runner {
         let Some(plan) = &self.exact[regime] else { return Err(Error::Step("no exact plan".into())) };
         self.executor.reserve(plan.program.arena_bytes).map_err(refused)?;
         self.executor.run(&plan.program, &inputs).map_err(failed)?;
-        let Some(finding) = plan.program.record.take_finding() else { return Ok(plan.logits) };
+        let Some(finding) = plan.program.record.take_finding() else { return Ok(plan.results) };
         let finding = watch::locate(&mut self.executor, plan, &inputs, finding, &mut |_, _| {}).map_err(failed)?;
         self.watch.failed();
         Err(Sight::of(number, &plan.info[finding.step], finding.faults).error())

@@ -113,6 +113,11 @@ impl Sampler {
         Ok(sampler)
     }
 
+    /// The same chain, drawing by another seed.
+    pub fn with_seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
     /// Makes room to accept this many further tokens without allocating.
     pub fn reserve(&mut self, num_tokens: usize) {
         self.history.reserve(num_tokens);

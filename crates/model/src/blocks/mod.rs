@@ -36,8 +36,9 @@ pub(crate) fn layer(builder: &mut Builder<'_>, layer: u32, x: ValueId) -> Result
     Ok(x)
 }
 
-/// Final norm, output projection (the embedding table where the file has none) and soft-capping.
-pub(crate) fn logits(builder: &mut Builder<'_>, x: ValueId, table: &Matrix) -> Result<ValueId, Error> {
+/// Final norm, output projection (the embedding table where the file has none) and soft-capping: what the
+/// projection reads, and the logits.
+pub(crate) fn logits(builder: &mut Builder<'_>, x: ValueId, table: &Matrix) -> Result<(ValueId, ValueId), Error> {
     let normed = builder.norm("output_norm", x)?;
     let logits = if builder.weights.has("output.weight") {
         builder.linear("output", normed, table.rows)?
@@ -48,7 +49,7 @@ pub(crate) fn logits(builder: &mut Builder<'_>, x: ValueId, table: &Matrix) -> R
     if cap > 0.0 {
         builder.push("logits", NodeOp::Softcap { x: logits, cap });
     }
-    Ok(logits)
+    Ok((normed, logits))
 }
 
 /// `x += y`, with `y` normalised first where the architecture says so.

@@ -39,14 +39,23 @@ pub fn worth_repacking(graph: &Graph, hardware: &Hardware, policy: &Policy) -> V
     places::worth_repacking(graph, hardware, policy)
 }
 
+/// Where a plan leaves what it computes, f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Results {
+    /// `[num_outputs, vocab_size]`
+    pub logits: Slot,
+    /// What the logits are made of, `[num_outputs, hidden_size]`: the last layer, normalised.
+    pub hidden: Slot,
+}
+
 /// A finished plan.
 pub struct Plan {
     /// What the executor runs.
     pub program: Program,
     /// One entry per step, for `explain` and comparisons.
     pub info: Vec<StepInfo>,
-    /// Where the logits appear, `[num_outputs, vocab_size]` f32.
-    pub logits: Slot,
+    /// Where its results appear.
+    pub results: Results,
     // The steps hold addresses into both.
     graph: Arc<Graph>,
     _weights: Arc<Weights>,
@@ -128,7 +137,7 @@ impl Plan {
         Ok(Self {
             program,
             info: lowering.info,
-            logits: places.slots[graph.logits.0],
+            results: Results { logits: places.slots[graph.logits.0], hidden: places.slots[graph.hidden.0] },
             graph: Arc::clone(graph),
             _weights: Arc::clone(weights),
         })
