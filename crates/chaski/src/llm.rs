@@ -120,6 +120,11 @@ impl Llm {
         &self.weights.gguf().metadata
     }
 
+    /// Everything that the file says of itself.
+    pub fn file(&self) -> &gguf::Gguf {
+        self.weights.gguf()
+    }
+
     /// Tokens of context that one sequence may have.
     pub fn context(&self) -> u32 {
         self.context
@@ -140,13 +145,23 @@ impl Llm {
         &self.techniques
     }
 
+    /// The forms of sampler chains that techniques offer which are on.
+    pub fn sampler_forms(&self) -> Vec<ActiveForm> {
+        self.techniques.iter().flat_map(Resolved::active_forms).collect()
+    }
+
     /// A sampler for one request; where a technique that is on can do its whole chain, in that form.
     ///
     /// # Errors
     /// When the parameters contradict each other or the vocabulary.
     pub fn sampler(&self, params: &Params, vocab: &VocabInfo, random_seed: u64) -> Result<Sampler, Error> {
-        let forms: Vec<ActiveForm> = self.techniques.iter().flat_map(Resolved::active_forms).collect();
+        let forms = self.sampler_forms();
         Sampler::with_forms(params, vocab, random_seed, &forms).map_err(|error| Error::Engine(error.into()))
+    }
+
+    /// The step loop, for who gives it a thread of its own.
+    pub fn into_engine(self) -> Engine<Runner> {
+        self.engine
     }
 
     /// Every step of the plans with the reason for its kernel, one regime after the other.
