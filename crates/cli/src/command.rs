@@ -5,6 +5,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     Run,
+    Serve,
     Bench,
     Perplexity,
     Tokenize,
@@ -37,6 +38,16 @@ pub const COMMANDS: &[Row] = &[
             "chaski run smollm2                               chat; /help lists what can be typed",
             "chaski run smollm2 \"Why is the sky blue?\"        one answer",
             "chaski run -m model.gguf -no-cnv -p \"Once\" -n 64  complete a text",
+        ],
+    },
+    Row {
+        command: Command::Serve,
+        name: "serve",
+        about: "Serve a model over HTTP, with OpenAI's and llama-server's API",
+        words: &["MODEL"],
+        examples: &[
+            "chaski serve smollm2                              on http://127.0.0.1:8080",
+            "chaski serve -m model.gguf --port 9000 -np 16 -c 32768 --api-key SECRET",
         ],
     },
     Row {
@@ -112,9 +123,24 @@ pub const COMMANDS: &[Row] = &[
     },
 ];
 
+/// Names under which the program is called in place of one of llama.cpp's, and the command that each means.
+pub const PROGRAM_NAMES: &[(&str, &str)] = &[
+    ("llama-server", "serve"),
+    ("llama-cli", "run"),
+    ("llama-completion", "run"),
+    ("llama-bench", "bench"),
+    ("llama-perplexity", "perplexity"),
+    ("llama-tokenize", "tokenize"),
+];
+
+/// The command that the program's own name stands for, if it was called by one of llama.cpp's.
+pub fn by_program_name(path: &str) -> Option<&'static str> {
+    let name = std::path::Path::new(path).file_stem()?.to_str()?;
+    PROGRAM_NAMES.iter().find(|(program, _)| *program == name).map(|(_, command)| *command)
+}
+
 /// Commands that have a name already but nothing behind it, and what to use meanwhile.
 pub const NOT_YET: &[(&str, &str)] = &[
-    ("serve", "there is no HTTP server yet; `chaski run` answers in the terminal"),
     ("ab", "there is no A/B comparison yet; run `chaski bench` twice, and `chaski perplexity --kl-divergence`"),
     ("quantize", "there is no quantizer yet; llama-quantize writes files that chaski reads"),
 ];
@@ -143,6 +169,7 @@ pub struct Commands(u16);
 impl Commands {
     pub const ALL: Commands = Commands(u16::MAX);
     pub const RUN: Commands = Commands(Command::Run.bit());
+    pub const SERVE: Commands = Commands(Command::Serve.bit());
     pub const BENCH: Commands = Commands(Command::Bench.bit());
     pub const PERPLEXITY: Commands = Commands(Command::Perplexity.bit());
     pub const TOKENIZE: Commands = Commands(Command::Tokenize.bit());
@@ -151,13 +178,16 @@ impl Commands {
     pub const DEVICES: Commands = Commands(Command::Devices.bit());
     pub const MODELS: Commands = Commands(Command::Models.bit());
     pub const TECHNIQUES: Commands = Commands(Command::Techniques.bit());
+    /// All but `serve`, where some of llama.cpp's flags mean something that they do not elsewhere.
+    pub const NOT_SERVE: Commands = Commands(!Command::Serve.bit());
     /// Commands that take a model.
     pub const WITH_MODEL: Commands =
         Commands(!(Command::Devices.bit() | Command::Models.bit() | Command::Techniques.bit()));
     /// Commands that build a plan for a model.
-    pub const WITH_PLAN: Commands = Self::RUN.and(Self::BENCH).and(Self::PERPLEXITY).and(Self::EXPLAIN);
+    pub const WITH_PLAN: Commands =
+        Self::RUN.and(Self::SERVE).and(Self::BENCH).and(Self::PERPLEXITY).and(Self::EXPLAIN);
     /// Commands that take one context size, batch size and so on (`bench` takes lists of them).
-    pub const SINGLE: Commands = Self::RUN.and(Self::PERPLEXITY).and(Self::EXPLAIN).and(Self::INSPECT);
+    pub const SINGLE: Commands = Self::RUN.and(Self::SERVE).and(Self::PERPLEXITY).and(Self::EXPLAIN).and(Self::INSPECT);
 
     pub const fn and(self, other: Commands) -> Commands {
         Commands(self.0 | other.0)
@@ -191,7 +221,7 @@ mod tests {
 
     #[test]
     fn sets_name_their_members() {
-        assert_eq!(Commands::WITH_PLAN.names(), ["run", "bench", "perplexity", "explain"]);
+        assert_eq!(Commands::WITH_PLAN.names(), ["run", "serve", "bench", "perplexity", "explain"]);
         assert!(!Commands::WITH_MODEL.has(Command::Devices));
     }
 }

@@ -3,6 +3,7 @@
 
 mod bench;
 mod ceilings;
+mod chat_template;
 mod command;
 mod devices;
 mod explain;
@@ -20,6 +21,7 @@ mod prompt_text;
 mod pull;
 mod repack_bar;
 mod run;
+mod serve;
 mod settings;
 mod source;
 mod stepper;
@@ -38,11 +40,13 @@ use settings::Settings;
 const BROKEN_PIPE: u8 = 128 + 13;
 
 fn main() -> ExitCode {
-    let Some(words) = std::env::args_os().skip(1).map(|word| word.into_string().ok()).collect::<Option<Vec<_>>>()
-    else {
+    let mut args = std::env::args_os();
+    let called = args.next().and_then(|name| command::by_program_name(name.to_str()?));
+    let Some(mut words) = args.map(|word| word.into_string().ok()).collect::<Option<Vec<_>>>() else {
         eprintln!("error: the command line is not UTF-8; rename the file or use another path to it");
         return ExitCode::from(2);
     };
+    words.splice(0..0, called.map(str::to_owned));
     match flags::parse(&words, &|name| std::env::var(name).ok()) {
         Ok((action, settings)) => finish(perform(action, &settings)),
         Err(Usage(problem)) => {
@@ -59,6 +63,8 @@ fn perform(action: Action, settings: &Settings) -> anyhow::Result<()> {
         Action::Version => print(&format!("chaski {}\n", env!("CARGO_PKG_VERSION"))),
         Action::Page(Page::Flags) => print(&flags::markdown()),
         Action::Page(Page::Techniques) => print(&techniques::markdown(chaski::Options::default().catalogue)),
+        Action::Page(Page::Routes) => print(&server::routes::markdown()),
+        Action::Page(Page::Metrics) => print(&server::metrics::markdown()),
         Action::Completions(shell) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut flags::clap_command(), "chaski", &mut script);
@@ -71,6 +77,7 @@ fn run_command(command: Command, settings: &Settings) -> anyhow::Result<()> {
     techniques::check(settings)?;
     match command {
         Command::Run => run::run(settings),
+        Command::Serve => serve::run(settings),
         Command::Bench => bench::run(settings),
         Command::Perplexity => perplexity::run(settings),
         Command::Tokenize => tokenize::run(settings),

@@ -31,30 +31,40 @@ impl ModelFile {
 impl ModelFile {
     /// Elements of all tensors.
     pub fn num_parameters(&self) -> u64 {
-        self.gguf.tensors.iter().map(|tensor| tensor.elements()).fold(0, u64::saturating_add)
+        num_parameters(&self.gguf)
     }
 
     /// Bytes of all tensors.
     pub fn weight_bytes(&self) -> u64 {
-        self.gguf.tensors.iter().map(|tensor| tensor.bytes as u64).sum()
+        weight_bytes(&self.gguf)
     }
 
     /// Architecture, size and main type, as in `llama 134.52M Q4_1`.
     pub fn summary(&self) -> String {
         let architecture = self.gguf.metadata.opt_str("general.architecture").ok().flatten().unwrap_or("unknown");
         let size = units::parameters(self.num_parameters()).replace(' ', "");
-        format!("{} {size} {}", units::shown(architecture, 40), self.main_type())
+        format!("{} {size} {}", units::shown(architecture, 40), main_type(&self.gguf))
     }
+}
 
-    /// The type that most weights are of, by elements.
-    fn main_type(&self) -> &'static str {
-        let mut sums: Vec<(&str, u64)> = Vec::new();
-        for tensor in &self.gguf.tensors {
-            match sums.iter_mut().find(|(name, _)| *name == tensor.dtype.name()) {
-                Some((_, sum)) => *sum = sum.saturating_add(tensor.elements()),
-                None => sums.push((tensor.dtype.name(), tensor.elements())),
-            }
+/// Elements of all tensors.
+pub fn num_parameters(gguf: &Gguf) -> u64 {
+    gguf.tensors.iter().map(|tensor| tensor.elements()).fold(0, u64::saturating_add)
+}
+
+/// Bytes of all tensors.
+pub fn weight_bytes(gguf: &Gguf) -> u64 {
+    gguf.tensors.iter().map(|tensor| tensor.bytes as u64).sum()
+}
+
+/// The type that most weights are of, by elements.
+pub fn main_type(gguf: &Gguf) -> &'static str {
+    let mut sums: Vec<(&str, u64)> = Vec::new();
+    for tensor in &gguf.tensors {
+        match sums.iter_mut().find(|(name, _)| *name == tensor.dtype.name()) {
+            Some((_, sum)) => *sum = sum.saturating_add(tensor.elements()),
+            None => sums.push((tensor.dtype.name(), tensor.elements())),
         }
-        sums.iter().max_by_key(|(_, sum)| *sum).map_or("without tensors", |(name, _)| name)
     }
+    sums.iter().max_by_key(|(_, sum)| *sum).map_or("without tensors", |(name, _)| name)
 }

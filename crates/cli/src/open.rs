@@ -40,8 +40,10 @@ pub fn options(load: &Load) -> anyhow::Result<Options> {
         kv_type_v,
         batch_invariant: load.batch_invariant,
         num_sequences: load.num_sequences,
-        // Only `bench` runs several sequences, and it counts the tokens of all of them together.
-        kv_unified: true,
+        kv_unified: load.kv_unified,
+        kv_memory: load.kv_memory,
+        cache_prompts: load.cache_prompts,
+        max_waiting: load.max_waiting,
         watch: load.watch,
         inject: load.inject.clone(),
         rope: load.rope,

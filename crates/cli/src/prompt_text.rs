@@ -26,6 +26,15 @@ pub fn read_plain(prompt: &Prompt) -> anyhow::Result<Option<Vec<u8>>> {
     })
 }
 
+/// The texts that end an answer.
+pub fn reverse_prompts(prompt: &Prompt) -> anyhow::Result<Vec<String>> {
+    let texts = prompt.reverse_prompts.iter();
+    if !prompt.escape {
+        return Ok(texts.cloned().collect());
+    }
+    texts.map(|text| String::from_utf8(unescape(text.as_bytes())).with_context(|| format!("-r {text}"))).collect()
+}
+
 /// The whole file, or an error that names it.
 pub fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| path.display().to_string())

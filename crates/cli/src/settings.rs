@@ -16,6 +16,7 @@ pub struct Settings {
     pub chat: Chat,
     pub sampling: engine::sampler::Params,
     pub output: Output,
+    pub serve: Serve,
     pub bench: Bench,
     pub perplexity: Perplexity,
     pub tokenize: Tokenize,
@@ -62,6 +63,14 @@ pub struct Load {
     pub inject: Vec<engine::inject::Inject>,
     pub rope: model::rope::Overrides,
     pub techniques: Vec<Switch>,
+    /// Each sequence may have all of the context, as far as the others leave it.
+    pub kv_unified: bool,
+    /// Bytes of the KV cache; `None` for what the context needs.
+    pub kv_memory: Option<u64>,
+    /// What one request has computed is kept for others that begin alike.
+    pub cache_prompts: bool,
+    /// Most requests that wait for a place.
+    pub max_waiting: u32,
 }
 
 /// Which variants the plan may use.
@@ -200,6 +209,21 @@ pub struct Batched {
     pub context: usize,
 }
 
+/// How `serve` serves. What it shares with other commands is among their settings.
+#[derive(Clone, Debug)]
+pub struct Serve {
+    pub http: server::Config,
+    /// Names of the model; its path if none.
+    pub aliases: Vec<String>,
+    pub tags: Vec<String>,
+    /// Sequences side by side; `None` to choose.
+    pub parallel: Option<usize>,
+    /// `None`: if the number of sequences was not given.
+    pub kv_unified: Option<bool>,
+    pub kv_memory: Option<u64>,
+    pub max_waiting: u32,
+}
+
 /// What `perplexity` does.
 #[derive(Clone, Debug, Default)]
 pub struct Perplexity {
@@ -245,6 +269,10 @@ impl Default for Load {
             inject: Vec::new(),
             rope: Default::default(),
             techniques: Vec::new(),
+            kv_unified: true,
+            kv_memory: None,
+            cache_prompts: false,
+            max_waiting: u32::MAX,
         }
     }
 }
@@ -277,6 +305,20 @@ impl Default for Output {
             log_file: None,
             log_prefix: false,
             log_timestamps: false,
+        }
+    }
+}
+
+impl Default for Serve {
+    fn default() -> Serve {
+        Serve {
+            http: server::Config::default(),
+            aliases: Vec::new(),
+            tags: Vec::new(),
+            parallel: None,
+            kv_unified: None,
+            kv_memory: None,
+            max_waiting: 1024,
         }
     }
 }

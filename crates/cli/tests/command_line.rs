@@ -7,9 +7,19 @@ use support::{chaski, complaint_of, stdout_of};
 #[test]
 fn help_shows_the_commands_and_their_flags() {
     let program = stdout_of(&["--help"]);
-    for command in
-        ["run", "bench", "perplexity", "tokenize", "inspect", "explain", "devices", "pull", "models", "techniques"]
-    {
+    for command in [
+        "run",
+        "serve",
+        "bench",
+        "perplexity",
+        "tokenize",
+        "inspect",
+        "explain",
+        "devices",
+        "pull",
+        "models",
+        "techniques",
+    ] {
         assert!(program.contains(command), "{command} is missing in:\n{program}");
         let page = stdout_of(&[command, "--help"]);
         assert!(page.contains(&format!("Usage: chaski {command}")) && page.contains("Examples:"), "{page}");
@@ -17,6 +27,28 @@ fn help_shows_the_commands_and_their_flags() {
     assert_eq!(stdout_of(&[]), program);
     assert_eq!(stdout_of(&["help", "run"]), stdout_of(&["run", "-h"]));
     assert!(stdout_of(&["--version"]).starts_with("chaski 0."));
+}
+
+/// A link with the name of one of llama.cpp's programs takes its place.
+#[cfg(unix)]
+#[test]
+fn called_by_another_programs_name_it_does_that_programs_work() {
+    for (name, command) in [
+        ("llama-server", "serve"),
+        ("llama-cli", "run"),
+        ("llama-completion", "run"),
+        ("llama-bench", "bench"),
+        ("llama-perplexity", "perplexity"),
+        ("llama-tokenize", "tokenize"),
+    ] {
+        let link = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_chaski"), &link).unwrap();
+        let output = std::process::Command::new(&link).arg("--help").output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), stdout_of(&[command, "--help"]), "{name}");
+        let output = std::process::Command::new(&link).arg("--version").output().unwrap();
+        assert!(output.stdout.starts_with(b"chaski 0."), "{name}: {output:?}");
+    }
 }
 
 #[test]

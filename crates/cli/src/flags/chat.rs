@@ -5,6 +5,7 @@ use crate::command::Commands;
 
 const GROUP: Group = Group::Chat;
 const RUN: Commands = Commands::RUN;
+const BOTH: Commands = RUN.and(Commands::SERVE);
 
 pub const FLAGS: &[Flag] = &[
     Flag::switch(
@@ -40,21 +41,21 @@ pub const FLAGS: &[Flag] = &[
         "Jinja text, or the name of a built-in template (default: the model's own)",
     )
     .env("LLAMA_ARG_CHAT_TEMPLATE")
-    .on(GROUP, RUN)
+    .on(GROUP, BOTH)
     .set(|s, g| {
         s.chat.template = Some(g.filled()?);
         Ok(())
     }),
     Flag::value(&["--chat-template-file"], "FILE", "file with a Jinja template")
         .env("LLAMA_ARG_CHAT_TEMPLATE_FILE")
-        .on(GROUP, RUN)
+        .on(GROUP, BOTH)
         .set(|s, g| {
             s.chat.template_file = Some(g.filled()?.into());
             Ok(())
         }),
     Flag::value(&["--chat-template-kwargs"], "JSON", "object with further variables for the template")
         .env("LLAMA_ARG_CHAT_TEMPLATE_KWARGS")
-        .on(GROUP, RUN)
+        .on(GROUP, BOTH)
         .set(|s, g| {
             let extra: serde_json::Map<_, _> =
                 serde_json::from_str(g.text).map_err(|problem| format!("not a JSON object: {problem}"))?;
@@ -64,7 +65,7 @@ pub const FLAGS: &[Flag] = &[
     Flag::switch(&["--jinja"], "templates are Jinja (always so here)")
         .off(&["--no-jinja"])
         .env("LLAMA_ARG_JINJA")
-        .on(GROUP, RUN)
+        .on(GROUP, BOTH)
         .set(|_, g| g.must_be_on("every template is run as Jinja; leave it out")),
     Flag::switch(&["-mli", "--multiline-input"], "a line ends a message only if it ends in \\").on(GROUP, RUN).set(
         |s, _| {
@@ -107,11 +108,11 @@ pub const FLAGS: &[Flag] = &[
     Flag::switch(&["--skip-chat-parsing"], "print the answer as the model wrote it (always so here)")
         .off(&["--no-skip-chat-parsing"])
         .env("LLAMA_ARG_SKIP_CHAT_PARSING")
-        .on(GROUP, RUN)
+        .on(GROUP, BOTH)
         .set(|_, g| g.must_be_on("answers are never parsed here; leave it out")),
     Flag::value(&["--reasoning-format"], "none", "what becomes of <think> parts: they are printed as they come")
         .env("LLAMA_ARG_THINK")
-        .on(GROUP, RUN)
+        .on(GROUP, BOTH)
         .set(|_, g| g.only(&["none"], "answers are printed as they come; give none")),
     Flag::value(
         &["-rea", "--reasoning"],
@@ -119,7 +120,7 @@ pub const FLAGS: &[Flag] = &[
         "tell the template whether the model may think first (default: auto)",
     )
     .env("LLAMA_ARG_REASONING")
-    .on(GROUP, RUN)
+    .on(GROUP, BOTH)
     .set(|s, g| {
         if let Some(on) = g.on_off_auto()? {
             s.chat.template_kwargs.insert("enable_thinking".into(), on.into());
@@ -132,7 +133,7 @@ pub const FLAGS: &[Flag] = &[
         "tell the template how much to think, as low or high (default: default)",
     )
     .env("LLAMA_ARG_REASONING_EFFORT")
-    .on(GROUP, RUN)
+    .on(GROUP, BOTH)
     .set(|s, g| {
         let level = g.filled()?;
         if level != "default" {
@@ -146,7 +147,7 @@ pub const FLAGS: &[Flag] = &[
     )
     .off(&["--no-reasoning-preserve"])
     .env("LLAMA_ARG_REASONING_PRESERVE")
-    .on(GROUP, RUN)
+    .on(GROUP, BOTH)
     .set(|s, g| {
         s.chat.template_kwargs.insert("preserve_reasoning".into(), g.on.into());
         Ok(())

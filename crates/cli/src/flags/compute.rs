@@ -149,7 +149,7 @@ pub const FLAGS: &[Flag] = &[
     )
     .env("LLAMA_ARG_REPACK")
     .off(&["-nr", "--no-repack"])
-    .on(GROUP, Commands::RUN.and(Commands::PERPLEXITY).and(Commands::EXPLAIN))
+    .on(GROUP, Commands::RUN.and(Commands::SERVE).and(Commands::PERPLEXITY).and(Commands::EXPLAIN))
     .set(|s, g| {
         s.load.repack = g.on;
         Ok(())

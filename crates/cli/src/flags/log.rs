@@ -6,6 +6,7 @@ use crate::settings::Format;
 
 const GROUP: Group = Group::Output;
 const RUN: Commands = Commands::RUN;
+const BOTH: Commands = RUN.and(Commands::SERVE);
 const ANY: Commands = Commands::ALL;
 const TABLES: Commands =
     Commands::INSPECT.and(Commands::EXPLAIN).and(Commands::DEVICES).and(Commands::MODELS).and(Commands::TECHNIQUES);
@@ -22,7 +23,7 @@ pub const FLAGS: &[Flag] = &[
             s.output.display_prompt = g.on;
             Ok(())
         }),
-    Flag::switch(&["-sp", "--special"], "print control tokens too").on(GROUP, RUN).set(|s, _| {
+    Flag::switch(&["-sp", "--special"], "print control tokens too").on(GROUP, BOTH).set(|s, _| {
         s.output.special = true;
         Ok(())
     }),
@@ -100,12 +101,12 @@ pub const FLAGS: &[Flag] = &[
     Flag::switch(&["-h", "--help", "--usage"], "print this help").on(GROUP, ANY).instead(Action::Help(None)),
     Flag::switch(&["--version"], "print the version").on(GROUP, ANY).instead(Action::Version),
     Flag::switch(&["--list-devices"], "the same as `chaski devices`")
-        .on(GROUP, Commands::RUN.and(Commands::BENCH).and(Commands::PERPLEXITY))
+        .on(GROUP, BOTH.and(Commands::BENCH).and(Commands::PERPLEXITY))
         .instead(Action::Do(Command::Devices)),
     Flag::switch(&["-cl", "--cache-list"], "the same as `chaski models`")
-        .on(GROUP, Commands::RUN)
+        .on(GROUP, BOTH)
         .instead(Action::Do(Command::Models)),
     Flag::switch(&["--completion-bash"], "print a completion script for bash")
-        .on(GROUP, Commands::RUN)
+        .on(GROUP, BOTH)
         .instead(Action::Completions(clap_complete::Shell::Bash)),
 ];

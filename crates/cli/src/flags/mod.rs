@@ -16,6 +16,8 @@ mod parse;
 mod prompt;
 mod refused;
 mod sampling;
+mod serve;
+mod serve_refused;
 mod tools;
 
 pub use docs::markdown;
@@ -97,7 +99,8 @@ impl Group {
 
 /// Every row, in the order of help and reference.
 pub fn all() -> impl Iterator<Item = Flag> {
-    let lists: [&'static [Flag]; 8] = [
+    let lists: [&'static [Flag]; 10] = [
+        serve::FLAGS,
         tools::FLAGS,
         bench::FLAGS,
         model::FLAGS,
@@ -106,6 +109,7 @@ pub fn all() -> impl Iterator<Item = Flag> {
         compute::FLAGS,
         log::FLAGS,
         refused::FLAGS,
+        serve_refused::FLAGS,
     ];
     lists.into_iter().flatten().copied().chain(sampling::flags())
 }
@@ -168,7 +172,7 @@ impl Flag {
             help: spec.help,
             env,
             group: Group::Sampling,
-            commands: Commands::RUN,
+            commands: Commands::RUN.and(Commands::SERVE),
             effect: Effect::Sampler(spec),
         }
     }

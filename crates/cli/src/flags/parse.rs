@@ -24,6 +24,8 @@ pub enum Action {
 pub enum Page {
     Flags,
     Techniques,
+    Routes,
+    Metrics,
 }
 
 /// A mistake in how the program was called.
@@ -71,6 +73,8 @@ fn no_command(first: &str, rest: &[String]) -> Result<Action, Usage> {
         // Hidden: `cargo xtask docs` writes these to docs/generated.
         "__docs" if rest == ["flags"] => return Ok(Action::Page(Page::Flags)),
         "__docs" if rest == ["techniques"] => return Ok(Action::Page(Page::Techniques)),
+        "__docs" if rest == ["routes"] => return Ok(Action::Page(Page::Routes)),
+        "__docs" if rest == ["metrics"] => return Ok(Action::Page(Page::Metrics)),
         _ => {}
     }
     if first.starts_with('-') {

@@ -5,9 +5,10 @@ use crate::command::Commands;
 use crate::settings::Source;
 
 const GROUP: Group = Group::Prompt;
+const ESCAPED: Commands = TEXT.and(Commands::SERVE);
 const TEXT: Commands = Commands::RUN.and(Commands::TOKENIZE);
 const FILE: Commands = TEXT.and(Commands::PERPLEXITY);
-const RUN: Commands = Commands::RUN;
+const RUN: Commands = Commands::RUN.and(Commands::SERVE);
 
 pub const FLAGS: &[Flag] = &[
     Flag::value(&["-p", "--prompt"], "TEXT", "the prompt; in a chat, the first message").on(GROUP, FILE).set(|s, g| {
@@ -31,7 +32,7 @@ pub const FLAGS: &[Flag] = &[
         "read \\n, \\t, \\\\, \\x41 and the like in prompts (default for run and tokenize)",
     )
     .off(&["--no-escape"])
-    .on(GROUP, TEXT)
+    .on(GROUP, ESCAPED)
     .set(|s, g| {
         s.prompt.escape = g.on;
         Ok(())
@@ -72,7 +73,7 @@ pub const FLAGS: &[Flag] = &[
         "run one step before the prompt, so that the timings are of a warm machine (default: off)",
     )
     .off(&["--no-warmup"])
-    .on(GROUP, RUN)
+    .on(GROUP, Commands::RUN)
     .set(|s, g| {
         s.prompt.warmup = g.on;
         Ok(())

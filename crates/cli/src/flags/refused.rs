@@ -15,7 +15,7 @@ const NO_DRAFT: &str = "there is no speculative decoding yet; leave it out";
 const NO_MEDIA: &str = "this version reads text only";
 const NO_REASONING: &str = "a thought is not cut short; --reasoning off asks for none, -n limits the answer";
 const NO_TASKS: &str = "only perplexity and KL divergence are measured";
-const NO_SERVER: &str = "there is no server yet";
+const NO_SERVER: &str = "the program does its work itself; `chaski serve` is the server, and any client may ask it";
 const PULL_INSTEAD: &str = "name a model with -m NAME (see `chaski models`) or -hf user/repo:QUANT";
 
 const RUN: Commands = Commands::RUN;
@@ -59,6 +59,7 @@ pub const FLAGS: &[Flag] = &[
         &["-kvu", "--kv-unified", "-no-kvu", "--no-kv-unified"],
         "the cache is paged and shared by all sequences; leave it out",
     )
+    .only_in(Commands::NOT_SERVE)
     .env("LLAMA_ARG_KV_UNIFIED"),
     Flag::refused(
         &["--check-tensors"],

@@ -40,7 +40,11 @@ fn every_flag_of_the_oracle_is_implemented_or_refused() {
             let rows: Vec<Flag> = all().filter(|flag| flag.spellings().any(|known| known == name)).collect();
             assert!(!rows.is_empty(), "{name} is not in the table");
             let has = |program| programs.split(',').any(|known| known == program);
-            for (command, known) in [(Command::Run, has("completion") || has("cli")), (Command::Bench, has("bench"))] {
+            for (command, known) in [
+                (Command::Run, has("completion") || has("cli")),
+                (Command::Serve, has("server")),
+                (Command::Bench, has("bench")),
+            ] {
                 let found = rows.iter().any(|flag| flag.commands.has(command));
                 assert!(found || !known, "{name} is unknown to `{}`", command.row().name);
             }
@@ -145,8 +149,11 @@ fn problems_name_the_flag_in_one_line() {
         ),
         ("run -ctk q8_0", "-ctk: q8_0 is not supported yet; the cache holds f16 or f32"),
         ("run --grammar x", "--grammar: not supported: output cannot be constrained yet"),
-        ("tokenize --temp 1", "--temp: not a flag of `chaski tokenize` (it belongs to run)"),
-        ("serve", "serve: not supported: there is no HTTP server yet"),
+        ("tokenize --temp 1", "--temp: not a flag of `chaski tokenize` (it belongs to run, serve)"),
+        ("serve --ssl-key-file x", "--ssl-key-file: not supported: put a proxy"),
+        ("serve --port 70000", "--port: expected a number from 0 to 65535"),
+        ("serve --api-key ,", "--api-key: the list is empty"),
+        ("serve --ui", "--ui: not supported: there is no web page yet"),
         ("benhc", "benhc: no such command, did you mean `bench`?"),
         ("-m a.gguf", "-m: a command comes first"),
     ] {

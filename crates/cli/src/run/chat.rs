@@ -11,24 +11,16 @@ use text::template::{ChatTemplate, Conversation, Message, Now};
 use super::commands::{self, Typed};
 use super::input::{Event, Input};
 use super::session::Session;
-use crate::settings::Chat as Choice;
-use crate::{prompt_text, source};
-
-/// A template that was chosen on the command line: its source, or the name of a built-in one.
-pub fn template_source(choice: &Choice) -> anyhow::Result<Option<String>> {
-    match (&choice.template_file, &choice.template) {
-        (Some(_), Some(_)) => bail!("--chat-template and --chat-template-file: give one of them"),
-        (Some(path), None) => {
-            Ok(Some(String::from_utf8(prompt_text::read_file(path)?).with_context(|| path.display().to_string())?))
-        }
-        (None, chosen) => Ok(chosen.clone()),
-    }
-}
+use crate::{chat_template, prompt_text, source};
 
 /// Answers `first`, if there is one, and then what is typed, until the end.
 pub fn run(session: &mut Session<'_>, template: Option<String>, first: Option<Vec<u8>>) -> anyhow::Result<()> {
     let settings = session.settings;
-    let mut chat = Chat { template: compile(session, template)?, messages: Vec::new(), front: String::new() };
+    let mut chat = Chat {
+        template: chat_template::compile(&session.llm, template, &mut session.log)?,
+        messages: Vec::new(),
+        front: String::new(),
+    };
     chat.begin(settings.chat.system.as_deref());
     if let Some(first) = first {
         let text = String::from_utf8(first).context("the prompt is not UTF-8, which a chat needs")?;
@@ -172,35 +164,10 @@ impl Chat {
         })?;
         let tokenizer = session.llm.tokenizer();
         // A template may write the begin marker itself; two would confuse the model.
-        let bos = marker(session, tokenizer.vocab().special().bos);
+        let bos = chat_template::marker(&session.llm, tokenizer.vocab().special().bos);
         let add_special = bos.is_empty() || !text.starts_with(&bos);
         Ok(tokenizer.encode(&text, Encode { add_special, parse_special: true }))
     }
-}
-
-/// The template given, else the model's, else ChatML.
-fn compile(session: &mut Session<'_>, given: Option<String>) -> anyhow::Result<ChatTemplate> {
-    let special = session.llm.tokenizer().vocab().special();
-    let (bos, eos) = (marker(session, special.bos), marker(session, special.eos));
-    let template = match given {
-        Some(text) if text.contains("{%") || text.contains("{{") => ChatTemplate::new(&text, &bos, &eos),
-        Some(name) => ChatTemplate::builtin(&name, &bos, &eos),
-        None => match session.llm.chat_template() {
-            Some(source) => ChatTemplate::new(source, &bos, &eos),
-            None => {
-                session.log.warning(format_args!(
-                    "the model has no chat template; ChatML is used, --chat-template chooses another"
-                ));
-                ChatTemplate::fallback(&bos, &eos)
-            }
-        },
-    };
-    Ok(template?)
-}
-
-/// The text of a special token; empty if there is none.
-fn marker(session: &Session<'_>, token: Option<u32>) -> String {
-    token.map_or_else(String::new, |id| String::from_utf8_lossy(&session.llm.tokenizer().piece(id, true)).into_owned())
 }
 
 /// The time, for templates that tell it; in UTC.

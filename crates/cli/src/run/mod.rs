@@ -15,15 +15,15 @@ mod input;
 mod interactive;
 mod session;
 
-use crate::prompt_text;
 use crate::settings::Settings;
+use crate::{chat_template, prompt_text};
 use session::Session;
 
 /// Chats if the model has a template (or `-cnv` says so), completes otherwise.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
     // A missing file is told before the model is loaded.
     let prompt = prompt_text::read(&settings.prompt)?;
-    let template = chat::template_source(&settings.chat)?;
+    let template = chat_template::chosen(&settings.chat)?;
     let mut session = Session::open(settings)?;
     let has_template = template.is_some() || session.llm.chat_template().is_some();
     let conversation = settings.chat.conversation.unwrap_or(has_template);

@@ -109,7 +109,7 @@ impl<'a> Session<'a> {
         let interrupted = &self.interrupted;
         let done = self.llm.engine().answer(request, |event| {
             match event {
-                Event::Prompt { .. } => {}
+                Event::Prompt { .. } | Event::Embedding(_) => {}
                 Event::Token { token, piece, .. } => {
                     tokens.push(token);
                     text += &piece;
@@ -227,7 +227,7 @@ impl<'a> Session<'a> {
             detokenizer: Box::new(TokenText::new(
                 tokenizer.clone(),
                 self.settings.output.special,
-                StopStrings::new(self.reverse_prompts()?),
+                StopStrings::new(prompt_text::reverse_prompts(choice)?),
             )),
             stop_tokens: tokenizer.vocab().eog().collect(),
             max_new_tokens,
@@ -253,16 +253,6 @@ impl<'a> Session<'a> {
         let vocab = VocabInfo { num_tokens, end_of_generation: &end_of_generation, suppressed: &[], breakers: &found };
         let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
         Ok(self.llm.sampler(params, &vocab, clock)?)
-    }
-
-    fn reverse_prompts(&self) -> anyhow::Result<Vec<String>> {
-        let texts = self.settings.prompt.reverse_prompts.iter();
-        if !self.settings.prompt.escape {
-            return Ok(texts.cloned().collect());
-        }
-        texts
-            .map(|text| String::from_utf8(prompt_text::unescape(text.as_bytes())).with_context(|| format!("-r {text}")))
-            .collect()
     }
 
     /// One token through the whole plan, so that the weights are in memory and the threads awake.
