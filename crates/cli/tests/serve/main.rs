@@ -1,0 +1,10 @@
+//! `chaski serve` from outside: a process of its own, asked over HTTP.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod client;
+mod hostile;
+mod lifecycle;
+mod scoring;
+mod transcripts;
