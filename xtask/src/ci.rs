@@ -1,7 +1,7 @@
 //! `cargo xtask ci`: everything a change must pass, cheapest first, ending in the counts of the tests.
 //! Called by `.ci/run` and by hand before a commit.
 
-use crate::{docs, process, tidy};
+use crate::{clients, docs, process, tidy};
 use anyhow::Result;
 use std::path::Path;
 
@@ -12,7 +12,8 @@ pub fn run(root: &Path) -> Result<()> {
     let clippy = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"];
     process::run(process::cargo().args(clippy).current_dir(root))?;
     docs::run(root, docs::Mode::Check)?;
-    tests(root)
+    tests(root)?;
+    clients::run(root)
 }
 
 /// All tests. nextest runs each in a process of its own and ends with a summary of the counts, but leaves out the

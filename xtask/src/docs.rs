@@ -22,6 +22,8 @@ struct Page {
 const PAGES: &[Page] = &[
     Page { name: "flags", text: |root| ask_program(root, "flags") },
     Page { name: "techniques", text: |root| ask_program(root, "techniques") },
+    Page { name: "routes", text: |root| ask_program(root, "routes") },
+    Page { name: "metrics", text: |root| ask_program(root, "metrics") },
     Page { name: "architectures", text: architectures },
     Page { name: "rules", text: |_| Ok(tidy::markdown()) },
 ];

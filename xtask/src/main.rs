@@ -6,6 +6,7 @@
 
 mod bench;
 mod ci;
+mod clients;
 mod coverage;
 mod docs;
 mod fixtures;
@@ -22,6 +23,7 @@ cargo xtask TASK
   ci                     format, clippy, tidy, generated docs, all tests: what a change must pass
   tidy [--rules]         check the house rules; --rules lists them
   docs [--check]         write docs/generated from the program; --check fails when they are stale
+  clients                other people's HTTP clients against a running server
   coverage               run the test suite once, instrumented, and print the share of lines it reached
   bench peers [--help]   measure Chaski and llama.cpp in turn; write docs/generated/peers.{json,md,svg}
   fixtures [--check]     write the tiny models of fixtures/; --check fails when they would differ
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
 fn run(args: &[&str], root: &Path) -> Result<()> {
     match args {
         ["ci"] => ci::run(root),
+        ["clients"] => clients::run(root),
         ["tidy"] => tidy::run(root),
         ["tidy", "--rules"] => tidy::list(),
         ["docs"] => docs::run(root, docs::Mode::Write),
