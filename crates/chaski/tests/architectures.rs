@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chaski::{Llm, Options, PlanKind};
-use device::{Hardware, Isa, Mapping, Pool};
+use device::{Feature, Hardware, Isa, Mapping, Pool};
 use engine::batch::{Batch, Outputs, SeqId};
 use kernels::{Executor, KvType, Policy, Program, Record, Rows, SequenceView, StepInputs};
 use model::graph::NodeOp;
+use model::plan::worth_repacking;
 use model::rope::Overrides;
 use model::{Graph, Hparams, Interpreter, Plan, PlanOptions, Weights};
 
@@ -92,6 +93,19 @@ fn load_repacked(name: &str) -> (Arc<Weights>, Arc<Graph>) {
     assert_eq!(told, (memory.repacked_file_bytes, memory.repacked_file_bytes));
     assert_eq!(memory.num_repacked > 0, name == "llama-q8_0", "{name}");
     (Arc::new(weights), Arc::new(graph))
+}
+
+#[test]
+fn weights_are_repacked_where_a_kernel_gains_and_memory_allows() {
+    let (_, graph) = load("llama-q8_0");
+    let gains = |hardware: &Hardware, policy: Policy| worth_repacking(&graph, hardware, &policy).len();
+    let native = Hardware::probe();
+    assert_eq!(gains(&native, Policy::exact()), 0);
+    assert_eq!(gains(&native.clone().capped(Isa::Scalar), Policy::baseline()), 0);
+    if native.has(Feature::Avx512Vnni) {
+        assert!(gains(&native, Policy::baseline()) > 0);
+    }
+    assert_eq!(gains(&Hardware { memory_bytes: 1000, ..native }, Policy::baseline()), 0);
 }
 
 #[test]

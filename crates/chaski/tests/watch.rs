@@ -4,14 +4,18 @@
 use std::path::{Path, PathBuf};
 
 use chaski::{Llm, Options, PlanKind};
-use device::Isa;
+use device::{Isa, Shard};
 use engine::Error;
 use engine::batch::{Batch, Outputs, SeqId};
 use engine::inject::Inject;
 use engine::request::{NoText, Report, Request, WhenFull};
 use engine::sampler::{Params, Sampler, VocabInfo};
 use engine::stream::Event;
-use engine::watch::{Notice, WatchOptions};
+use engine::technique::{Provide, Stage, Switch, Technique};
+use engine::watch::{InCharge, Notice, WatchOptions};
+use kernels::ops::{Norm, norm};
+use kernels::variant::any;
+use kernels::{Exactness, Launch, Variant};
 
 const PROMPT: [u32; 11] = [3, 17, 40, 8, 25, 31, 12, 9, 50, 33, 21];
 /// Tokens of an answer. The first comes out of step 1, which computes the prompt.
@@ -137,6 +141,50 @@ fn kernels_for_every_instruction_set_notice() {
             assert_eq!(llm.watch_counts().num_redone, 1, "{isa:?} {op}");
         }
     }
+}
+
+/// A technique whose kernel is simply wrong.
+const BROKEN: Technique = Technique {
+    id: "broken",
+    title: "A broken technique",
+    papers: &["none"],
+    stage: Stage::Preview,
+    exactness: Exactness::Approximate,
+    summary: "Writes what is not a number.",
+    needs: &[],
+    conflicts: &[],
+    knobs: &[],
+    provides: &[Provide::Variant(&BROKEN_NORM)],
+};
+
+const BROKEN_NORM: Variant<Norm> = Variant {
+    id: "norm/f32/broken",
+    needs: &[],
+    exactness: Exactness::Approximate,
+    accepts: any,
+    launch: Launch::Cpu(|desc: &norm::Desc, args: &norm::Args, shard: &Shard<'_>| {
+        for group in shard.range(args.num_rows * desc.groups, 1) {
+            // SAFETY: bound to live memory of the described shape; only this worker touches the group.
+            unsafe { std::slice::from_raw_parts_mut(args.out.add(group * desc.width), desc.width) }.fill(f32::NAN);
+        }
+    }),
+};
+
+#[test]
+fn a_broken_technique_harms_no_answer_and_is_off_after_three_steps() {
+    let undisturbed = tokens(&greedy(&mut open(&options(&[]))).unwrap());
+    let techniques = vec![Switch::parse("broken=on").unwrap()];
+    let mut llm = open(&Options { catalogue: &[&BROKEN], techniques, ..options(&[]) });
+    assert!(llm.explain().iter().any(|row| row.technique == Some("broken")));
+    assert_eq!(tokens(&greedy(&mut llm).unwrap()), undisturbed);
+    assert_eq!(llm.watch_counts().num_redone, 3);
+    let notices = llm.take_notices();
+    let Some(Notice::Off { sight, num_redone: 3 }) = notices.last() else { panic!("{notices:?}") };
+    assert_eq!((sight.in_charge, sight.step), (InCharge::Technique("broken"), 3));
+    let rows = llm.explain();
+    assert!(rows.iter().all(|row| row.technique.is_none()));
+    let row = rows.iter().find(|row| row.op == "norm").unwrap();
+    assert!(row.reason.contains("norm/f32/broken (off: NaN in blk.0.attn_norm.weight)"), "{}", row.reason);
 }
 
 /// The fixture with the first scale of a tensor made NaN.

@@ -88,7 +88,6 @@ fn mistakes_are_named_in_one_line() {
         (&["run", "m", "--lora", "a.gguf"], "--lora: not supported"),
         (&["bench", "m", "-o", "sql"], "-o: sql is not supported"),
         (&["devices", "-m", "x"], "-m: not a flag of `chaski devices`"),
-        (&["serve"], "serve: not supported"),
         (&["rum"], "rum: no such command, did you mean `run`?"),
     ] {
         let line = complaint_of(words, 2);

@@ -55,7 +55,7 @@ impl Faults {
 
     /// What is wrong with these logits, if anything. -Inf is fine: it rules a token out.
     pub fn in_logits(logits: &[f32]) -> Faults {
-        let unsound = logits.iter().filter(|logit| !(**logit < f32::INFINITY));
+        let unsound = logits.iter().filter(|logit| logit.is_nan() || **logit == f32::INFINITY);
         unsound.fold(Faults::NONE, |faults, &logit| faults.and(Faults::of(logit.into())))
     }
 

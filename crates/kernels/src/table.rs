@@ -18,6 +18,9 @@ pub struct VariantRow {
     pub exactness: Exactness,
 }
 
+/// The conformance suite of one op over these of its variants, from this seed, on pools of several sizes.
+pub type Suite = fn(&Hardware, &mut [Pool], &[&'static dyn AnyVariant], u64) -> Result<Vec<Verdict>, PoolError>;
+
 /// An op without its types.
 #[derive(Clone, Copy, Debug)]
 pub struct OpRow {
@@ -26,7 +29,7 @@ pub struct OpRow {
     /// Its variants, best first.
     pub variants: fn() -> Vec<VariantRow>,
     /// The conformance suite over those of these variants that run the op, held against its reference.
-    pub conform: fn(&Hardware, &mut [Pool], &[&'static dyn AnyVariant], u64) -> Result<Vec<Verdict>, PoolError>,
+    pub conform: Suite,
 }
 
 /// All ops.

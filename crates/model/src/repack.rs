@@ -64,7 +64,7 @@ impl Weights {
         if places.is_empty() {
             return Ok(());
         }
-        let mut bands = Buffer::zeroed(bytes, "repacked weights")?;
+        let mut bands = Buffer::zeroed(bytes, "repacked weights (--no-repack does without)")?;
         let mut done = 0;
         for (matrix, packing, at) in jobs {
             let bands_at_once = (PIECE_BYTES / (BAND * matrix.row_bytes)).max(1);

@@ -31,6 +31,8 @@ pub enum Kind {
     Method,
     /// The body is too long.
     TooLarge,
+    /// The headers are too long.
+    HeadersTooLarge,
     /// The client took too long.
     Timeout,
     /// Not offered, or switched off.
@@ -56,6 +58,9 @@ impl Kind {
             Kind::NotFound => (StatusCode::NOT_FOUND, "not_found_error", INVALID, Some("not_found")),
             Kind::Method => (StatusCode::METHOD_NOT_ALLOWED, INVALID, INVALID, Some("method_not_allowed")),
             Kind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, INVALID, INVALID, Some("request_too_large")),
+            Kind::HeadersTooLarge => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, INVALID, INVALID, Some("headers_too_large"))
+            }
             Kind::Timeout => (StatusCode::REQUEST_TIMEOUT, INVALID, INVALID, Some("request_timeout")),
             Kind::NotSupported => {
                 (StatusCode::NOT_IMPLEMENTED, "not_supported_error", "not_supported_error", Some("not_supported"))
@@ -120,8 +125,13 @@ impl ApiError {
     pub fn response(&self, form: Form) -> Response {
         let (status, ..) = self.kind.row();
         let mut response = json_response(status, &json!({"error": self.object(form)}));
-        if self.kind == Kind::Unavailable {
-            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+        let hint = match self.kind {
+            Kind::Unavailable => Some((header::RETRY_AFTER, "1")),
+            Kind::HeadersTooLarge => Some((header::CONNECTION, "close")),
+            _ => None,
+        };
+        if let Some((name, value)) = hint {
+            response.headers_mut().insert(name, header::HeaderValue::from_static(value));
         }
         response
     }

@@ -51,6 +51,17 @@ pub fn check_key(app: &App, headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
+/// Lets requests pass whose headers are within the limit. Reading a head stops at about that many bytes too, but
+/// how much arrives at once is up to the network.
+pub fn check_size(app: &App, headers: &HeaderMap) -> Result<(), ApiError> {
+    let num_bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let most = app.config.limits.header_bytes;
+    if num_bytes <= most {
+        return Ok(());
+    }
+    Err(ApiError::new(Kind::HeadersTooLarge, format!("headers of {num_bytes} bytes; {most} are read")))
+}
+
 /// What stands around all routes.
 pub fn layers(router: Router, app: &Arc<App>) -> Router {
     let metrics = app.metrics.clone();

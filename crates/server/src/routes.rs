@@ -122,6 +122,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 /// Lets a request in and answers it.
 async fn enter(app: Arc<App>, route: &'static Route, request: Request<Body>) -> Response {
     let outcome = async {
+        guard::check_size(&app, request.headers())?;
         if !route.is_public {
             guard::check_key(&app, request.headers())?;
         }

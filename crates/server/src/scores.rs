@@ -25,7 +25,9 @@ pub fn list(tokenizer: &Tokenizer, scores: &[TokenScore], after_sampling: bool) 
     };
     let row = |score: &TokenScore| {
         let mut object = shown(score.token, score.score);
-        let top = score.top.iter().map(|&(token, score)| Value::Object(shown(token, score)));
+        // Some stages of a chain leave tokens with no chance among the candidates, others drop them.
+        let kept = score.top.iter().filter(|(_, score)| !after_sampling || *score > 0.0);
+        let top = kept.map(|&(token, score)| Value::Object(shown(token, score)));
         object.insert(top_name.into(), Value::Array(top.collect()));
         Value::Object(object)
     };

@@ -137,7 +137,11 @@ mod tests {
     #[test]
     fn each_round_is_handed_over_and_ratios_have_a_median() {
         let mut rounds = Vec::new();
-        duel("echo 6", "echo 2").fight(3, |rows| Ok(rounds.extend(rows))).unwrap();
+        let keep = |rows| {
+            rounds.extend(rows);
+            Ok(())
+        };
+        duel("echo 6", "echo 2").fight(3, keep).unwrap();
         assert_eq!(rounds.len(), 3);
         assert_eq!(
             (rounds[0].test.as_str(), &rounds[0].ours[..], &rounds[0].theirs[..]),

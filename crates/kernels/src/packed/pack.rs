@@ -166,7 +166,7 @@ impl BlockScales {
                 let high = u16::from_le_bytes(block.scales_h);
                 for (g, factor) in scales.scale_factors[..8].iter_mut().enumerate() {
                     let low = block.scales_l[g / 2] >> (4 * (g % 2)) & 15;
-                    *factor = (low | (high >> (2 * g) & 3) as u8 * 16).wrapping_sub(32);
+                    *factor = (low | (((high >> (2 * g)) & 3) as u8 * 16)).wrapping_sub(32);
                 }
             }
             DType::MXFP4 => scales.scale = f32_to_bf16(e8m0_half_to_f32(block[0])),

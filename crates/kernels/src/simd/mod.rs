@@ -48,6 +48,7 @@ pub use math::{LOG2_E, exp, exp2, tanh};
 /// Every function requires that the CPU has the features of the implementing type, and that the
 /// addresses given to loads and stores are valid for as many values as the function names. No address
 /// needs more alignment than its element.
+#[expect(clippy::missing_safety_doc, reason = "said once, above, for all functions")]
 pub trait Lanes: Copy {
     /// Values per vector.
     const LEN: usize;

@@ -34,7 +34,8 @@ pub struct PlanOptions {
     pub block_size: usize,
 }
 
-/// The matrices of `graph` that gain from being laid out anew on this machine, for plans under `policy`.
+/// The matrices of `graph` that gain from being laid out anew on this machine, for plans under `policy`; none when they
+/// would take more than three quarters of its memory.
 pub fn worth_repacking(graph: &Graph, hardware: &Hardware, policy: &Policy) -> Vec<Matrix> {
     places::worth_repacking(graph, hardware, policy)
 }

@@ -125,7 +125,11 @@ pub(super) fn worth_repacking(graph: &Graph, hardware: &Hardware, policy: &Polic
         NodeOp::Matmul { weight, .. } => Some(*weight),
         _ => None,
     });
-    weights.filter(better).collect()
+    let weights: Vec<Matrix> = weights.filter(better).collect();
+    // Pages of the file can be dropped and read again, those of a copy cannot: what would fill the machine stays mapped.
+    let bytes: usize = weights.iter().map(Matrix::bytes).sum();
+    let fits = hardware.memory_bytes == 0 || bytes as u64 <= hardware.memory_bytes / 4 * 3;
+    if fits { weights } else { Vec::new() }
 }
 
 /// The description of a layer's attention.

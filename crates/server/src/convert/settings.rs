@@ -11,7 +11,7 @@ pub fn settings(options: &Options, brief: bool) -> Value {
     for spec in PARAMS {
         let hidden = matches!(spec.kind, Kind::StageLetters | Kind::Switch);
         let listed = matches!(spec.kind, Kind::Texts { .. } | Kind::Biases);
-        if !hidden && !(brief && listed) {
+        if !(hidden || (brief && listed)) {
             members.insert(spec.field.into(), shown(spec.field, &options.sampling.value(spec)));
         }
         if matches!(spec.kind, Kind::Switch) {

@@ -77,7 +77,7 @@ impl Op for KvStore {
 
 /// What is wrong with values that are to be stored: no numbers, infinite, or too large for the type.
 fn faults(kv_type: KvType, values: &[f32]) -> Faults {
-    let unsound = values.iter().filter(|value| !(value.abs() <= kv_type.largest()));
+    let unsound = values.iter().filter(|value| value.is_nan() || value.abs() > kv_type.largest());
     unsound.fold(Faults::NONE, |faults, &value| faults.and(Faults::of(value.into())))
 }
 
