@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use chaski::ExplainRow;
+use chaski::{ExplainRow, Llm};
+use engine::sampler::{Sampler, VocabInfo};
 use serde_json::json;
 
 use crate::log::Log;
@@ -15,6 +16,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     let llm = open::llm(settings, &mut log)?;
     let memory = llm.weight_memory();
     let steps: Vec<Step> = llm.explain().iter().map(Step::of).collect();
+    let sampler = sampler(&llm, settings)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if settings.output.format == Format::Json {
         let list: Vec<serde_json::Value> = steps.iter().map(Step::json).collect();
@@ -25,11 +27,14 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
             "mapped_bytes": memory.mapped_bytes,
         });
         let techniques: Vec<serde_json::Value> = llm.techniques().iter().map(techniques::standing).collect();
-        writeln!(
-            out,
-            "{:#}",
-            json!({ "num_steps": steps.len(), "steps": list, "techniques": techniques, "weights": weights })
-        )?;
+        let report = json!({
+            "num_steps": steps.len(),
+            "steps": list,
+            "techniques": techniques,
+            "weights": weights,
+            "sampler": sampler_json(&sampler),
+        });
+        writeln!(out, "{report:#}")?;
         return Ok(out.flush()?);
     }
     let lines =
@@ -44,8 +49,41 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         units::bytes(memory.repacked_bytes as u64),
         units::bytes(memory.repacked_file_bytes as u64),
     )?;
+    sampler_lines(&mut out, &sampler)?;
     techniques::standings(&mut out, llm.techniques())?;
     Ok(out.flush()?)
+}
+
+/// The chain that the sampling parameters make, as far as it can be told without a prompt.
+fn sampler(llm: &Llm, settings: &Settings) -> anyhow::Result<Sampler> {
+    let end_of_generation: Vec<u32> = llm.tokenizer().vocab().eog().collect();
+    let num_tokens = llm.vocab_size();
+    let vocab = VocabInfo { num_tokens, end_of_generation: &end_of_generation, suppressed: &[], breakers: &[] };
+    Ok(llm.sampler(&settings.sampling, &vocab, 0)?)
+}
+
+/// The stages in order, which of them a technique does, and which technique cannot, and why.
+fn sampler_lines(out: &mut impl Write, sampler: &Sampler) -> std::io::Result<()> {
+    let stages: Vec<&str> = sampler.stages().collect();
+    writeln!(out, "\nsampler\n  {}", stages.join(" → "))?;
+    if let Some(technique) = sampler.technique() {
+        writeln!(out, "  {} by {technique}", stages[..sampler.num_begun()].join(" → "))?;
+    }
+    for (technique, why) in sampler.refusals() {
+        writeln!(out, "  the chain itself, not {technique}: {why}")?;
+    }
+    Ok(())
+}
+
+fn sampler_json(sampler: &Sampler) -> serde_json::Value {
+    let stages: Vec<&str> = sampler.stages().collect();
+    let refusals = sampler.refusals().iter().map(|(technique, why)| json!({ "technique": technique, "reason": why }));
+    json!({
+        "stages": stages,
+        "technique": sampler.technique(),
+        "num_begun": sampler.num_begun(),
+        "refusals": refusals.collect::<Vec<_>>(),
+    })
 }
 
 /// The columns of the table, behind the count.

@@ -154,6 +154,35 @@ fn explain_gives_every_step_a_reason() {
 }
 
 #[test]
+fn explain_says_what_begins_the_sampler_chain() {
+    let explain = |words: &[&str]| {
+        let model = fixture("llama.gguf");
+        let words = [&["explain", &model, "--technique", "flash_sampling=on"], words].concat();
+        stdout_of(&words)
+    };
+    let begun = explain(&[]);
+    assert!(begun.contains("  top_k → top_p → min_p → temperature → draw\n  top_k by flash_sampling\n"), "{begun}");
+    let greedy = explain(&["--temp", "0"]);
+    assert!(greedy.contains("\n  top_k → top_p → min_p → temperature by flash_sampling\n"), "{greedy}");
+    let refused = explain(&["--mirostat", "2"]);
+    assert!(refused.contains("\n  the chain itself, not flash_sampling: mirostat"), "{refused}");
+}
+
+#[test]
+fn the_same_answer_with_sorting_free_sampling() {
+    let answer = |words: &[&str]| {
+        let model = fixture("llama.gguf");
+        let first = ["run", &model, "the rain", "-n", "24", "--seed", "3", "-no-cnv", "--samplers"];
+        stdout_of(&[&first, words].concat())
+    };
+    for samplers in ["top_k;top_p;min_p;temperature", "penalties;top_p;temperature", "temperature"] {
+        let chain = answer(&[samplers, "--repeat-penalty", "1.2", "--technique", "flash_sampling=off"]);
+        assert!(chain.len() > 10, "{chain}");
+        assert_eq!(answer(&[samplers, "--repeat-penalty", "1.2", "--technique", "flash_sampling=on"]), chain);
+    }
+}
+
+#[test]
 fn bench_measures_what_it_is_asked_for() {
     let model = fixture("llama.gguf");
     let words =

@@ -172,7 +172,7 @@ impl Flag {
             help: spec.help,
             env,
             group: Group::Sampling,
-            commands: Commands::RUN.and(Commands::SERVE),
+            commands: Commands::RUN.and(Commands::SERVE).and(Commands::EXPLAIN),
             effect: Effect::Sampler(spec),
         }
     }
