@@ -43,7 +43,7 @@ pub enum Error {
     File(device::Error),
     /// A technique that there is not, or that cannot be on.
     #[error("--technique {0}")]
-    Technique(#[from] engine::technique::SwitchError),
+    Technique(engine::technique::SwitchError),
     /// The engine refused or a step failed.
     #[error(transparent)]
     Engine(#[from] engine::Error),

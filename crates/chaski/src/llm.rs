@@ -46,7 +46,7 @@ impl Llm {
     /// # Errors
     /// As [`Llm::open`].
     pub fn open_watched(path: &Path, options: &Options, progress: &mut dyn FnMut(usize, usize)) -> Result<Self, Error> {
-        let techniques = options.resolve()?;
+        let techniques = options.resolve().map_err(Error::Technique)?;
         let named = |cause| Error::Model { path: path.display().to_string(), cause };
         let files = model_files(path).iter().map(|part| Mapping::open(part)).collect::<Result<Vec<_>, _>>();
         let files = files.map_err(|error| match error {

@@ -50,7 +50,7 @@ pub fn options(load: &Load) -> anyhow::Result<Options> {
         techniques: load.techniques.clone(),
         ..Options::default()
     };
-    let storing = options.resolve().map_err(chaski::Error::from)?.into_iter().find(|t| t.active_codec().is_some());
+    let storing = options.resolve().map_err(chaski::Error::Technique)?.into_iter().find(|t| t.active_codec().is_some());
     if let (Some(storing), true) = (storing, load.kv_type_k.is_some() || load.kv_type_v.is_some()) {
         bail!("-ctk and -ctv: {} stores keys and values in its own way; leave them out", storing.technique.id);
     }

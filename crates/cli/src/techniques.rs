@@ -95,7 +95,7 @@ pub fn markdown(catalogue: &[&Technique]) -> String {
 
 fn resolve(settings: &Settings) -> anyhow::Result<Vec<Resolved>> {
     let options = open::options(&settings.load)?;
-    Ok(options.resolve().map_err(chaski::Error::from)?)
+    Ok(options.resolve().map_err(chaski::Error::Technique)?)
 }
 
 fn describe(out: &mut impl Write, resolved: &Resolved) -> std::io::Result<()> {

@@ -137,6 +137,7 @@ fn every_command_knows_the_techniques() {
     {
         let line = complaint_of(&[command, "--technique", "nosuch=on"], 1);
         assert!(line.starts_with("--technique nosuch: no such technique; there are "), "{command}: {line}");
+        assert_eq!(line.matches("no such technique").count(), 1, "{line}");
         let line = complaint_of(&[command, "--technique", "nosuch=maybe"], 2);
         assert!(line.starts_with("--technique: nosuch: expected on, off or auto, got `maybe`"), "{command}: {line}");
     }

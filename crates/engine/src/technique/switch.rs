@@ -52,7 +52,7 @@ impl Switch {
     pub fn parse(text: &str) -> Result<Self, SwitchError> {
         let mut parts = text.split(',').map(|part| part.split_once('='));
         let form = "expected ID=on|off|auto[,KNOB=VALUE…]";
-        let Some(Some((id, mode))) = parts.next() else {
+        let Some((id, mode)) = parts.next().flatten().filter(|(id, _)| !id.is_empty()) else {
             return Err(SwitchError(format!("`{text}`: {form}")));
         };
         let mode = match mode {
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn what_is_no_switch_is_named() {
-        for text in ["", "sage", "sage=", "sage=yes", "sage=on,", "sage=on,form", "all=on", "all=off,a=b"] {
+        for text in ["", "=on", "sage", "sage=", "sage=yes", "sage=on,", "sage=on,form", "all=on", "all=off,a=b"] {
             assert!(Switch::parse(text).is_err(), "{text}");
         }
     }
