@@ -1,6 +1,8 @@
 //! `cargo xtask docs`: the pages of docs/generated, written from the program and its sources so that they cannot go stale
 //! unseen. Called by `ci` (as a check) and by hand after a change to a list that a page shows.
 
+pub mod measured;
+
 use crate::{process, tidy};
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -31,27 +33,31 @@ const PAGES: &[Page] = &[
 /// Writes or checks every page.
 pub fn run(root: &Path, mode: Mode) -> Result<()> {
     let folder = root.join("docs/generated");
-    let mut stale = Vec::new();
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let (mut pages, mut stale) = (Vec::new(), Vec::new());
     for page in PAGES {
-        let path = folder.join(format!("{}.md", page.name));
         let text = (page.text)(root).with_context(|| format!("docs/generated/{}.md", page.name))?;
         let fresh = format!("<!-- Written by `cargo xtask docs`; do not edit. -->\n{}\n", text.trim_end());
-        if fs::read_to_string(&path).is_ok_and(|found| found == fresh) {
+        pages.push((folder.join(format!("{}.md", page.name)), fresh));
+    }
+    pages.extend(measured::pages(root)?);
+    for (path, fresh) in &pages {
+        if fs::read_to_string(path).is_ok_and(|found| found == *fresh) {
             continue;
         }
+        let name = path.strip_prefix(root).unwrap_or(path).display().to_string();
         match mode {
-            Mode::Check => stale.push(format!("docs/generated/{}.md", page.name)),
+            Mode::Check => stale.push(name),
             Mode::Write => {
-                fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-                fs::write(&path, fresh).with_context(|| format!("cannot write {}", path.display()))?;
-                println!("wrote docs/generated/{}.md", page.name);
+                fs::write(path, fresh).with_context(|| format!("cannot write {name}"))?;
+                println!("wrote {name}");
             }
         }
     }
     if !stale.is_empty() {
         bail!("stale: {} (run `cargo xtask docs`)", stale.join(", "));
     }
-    println!("docs: {} generated pages are fresh", PAGES.len());
+    println!("docs: {} generated pages are fresh", pages.len());
     Ok(())
 }
 

@@ -26,6 +26,8 @@ cargo xtask TASK
   clients                other people's HTTP clients against a running server
   coverage               run the test suite once, instrumented, and print the share of lines it reached
   bench peers [--help]   measure Chaski and llama.cpp in turn; write docs/generated/peers.{json,md,svg}
+  bench sampling [--help]
+                         measure the sampler against llama.cpp's; write the figures of the technique flash_sampling
   fixtures [--check]     write the tiny models of fixtures/; --check fails when they would differ
   fixtures --oracle DIR  as above, then take their logits from a built llama.cpp source tree";
 

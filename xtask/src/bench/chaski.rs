@@ -63,7 +63,7 @@ impl Chaski {
 }
 
 /// The commit that is checked out, with a `+` where the sources differ from it; said to be unknown without git.
-fn commit(root: &Path) -> String {
+pub fn commit(root: &Path) -> String {
     let git = |args: &[&str]| {
         let output = Command::new("git").args(args).current_dir(root).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())

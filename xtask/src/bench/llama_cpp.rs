@@ -67,6 +67,13 @@ impl LlamaCpp {
         Ok(program)
     }
 
+    /// One of its libraries; built with the programs that use it when it is not there yet.
+    pub fn library(&self, name: &str) -> Result<PathBuf> {
+        let library = self.tool("llama-bench")?.with_file_name(name);
+        ensure!(library.exists(), "the build of llama.cpp has no {}", library.display());
+        Ok(library)
+    }
+
     /// What to call it.
     pub fn version(&self) -> String {
         match self.own {

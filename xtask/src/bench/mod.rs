@@ -9,10 +9,11 @@ mod chart;
 mod chaski;
 mod duel;
 mod llama_cpp;
-mod machine;
+pub mod machine;
 mod options;
 mod peers;
 mod results;
+mod sampling;
 mod types;
 
 use anyhow::{Context, Result, bail};
@@ -23,7 +24,8 @@ use std::path::{Path, PathBuf};
 pub fn run(root: &Path, name: &str, args: &[&str]) -> Result<()> {
     match name {
         "peers" => peers::run(root, args),
-        other => bail!("unknown bench `{other}`; there is: peers"),
+        "sampling" => sampling::run(root, args),
+        other => bail!("unknown bench `{other}`; there are: peers, sampling"),
     }
 }
 
