@@ -62,7 +62,7 @@ pub fn of_length(row: &[f32], len: usize, seed: u32) -> Vec<f32> {
     let mut state = seed | 1;
     for last in (1..len).rev() {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        values.swap(last, (u64::from(state) * (last as u64 + 1) >> 32) as usize);
+        values.swap(last, ((u64::from(state) * (last as u64 + 1)) >> 32) as usize);
     }
     values
 }
