@@ -1,5 +1,5 @@
 //! How good a plan's distributions are, scored over a text exactly as llama.cpp's `llama-perplexity` does, so that the
-//! figures can be compared to the last digit and the files exchanged. Called by the `perplexity` command.
+//! figures can be compared to the last digit and the files exchanged. Called by the `perplexity` and `ab` commands.
 //!
 //! The text is cut into chunks of `context` tokens. Each chunk is evaluated on its own, its first token replaced by BOS
 //! where the vocabulary asks for one; its first half is context only, and each position of the second half but the
@@ -7,12 +7,14 @@
 
 mod base;
 mod divergence;
+mod fidelity;
 mod perplexity;
 mod report;
 mod softmax;
 
 pub use base::{BaseReader, BaseWriter};
 pub use divergence::divergence;
+pub use fidelity::{Fidelity, Quality, SourceName, fidelity};
 pub use perplexity::{Perplexity, perplexity};
 pub use report::{Estimate, Percentiles, RUNNING_HEAD, Report, Running};
 
@@ -43,6 +45,10 @@ pub struct Chunking {
     /// What stands in place of each chunk's first token, for vocabularies that begin every text with BOS.
     pub bos: Option<u32>,
 }
+
+/// A text of this project's own, for measurements that are to need no file: prose, talk, directions, lists, a table, some
+/// code. It stands in no other collection, so that no model knows it by heart.
+pub const TEXT: &str = include_str!("../data/text.txt");
 
 /// The shortest context whose second half holds a position and its follower.
 const LEAST_CONTEXT: usize = 3;

@@ -1,10 +1,11 @@
 //! The figures of a comparison, with llama-perplexity's formulas and, as text, its lines. Made by [`super::divergence()`].
 
 use super::divergence::Divergence;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A mean with one standard error.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// The mean.
     pub value: f64,
@@ -13,7 +14,12 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    fn of(values: impl Iterator<Item = f64>) -> Self {
+    /// The interval in which the true mean lies with 95 % confidence, by the normal distribution.
+    pub fn interval(self) -> (f64, f64) {
+        (self.value - 1.96 * self.uncertainty, self.value + 1.96 * self.uncertainty)
+    }
+
+    pub(super) fn of(values: impl Iterator<Item = f64>) -> Self {
         let (mut sum, mut sum2, mut count) = (0.0, 0.0, 0usize);
         for value in values {
             sum += value;
@@ -65,7 +71,7 @@ pub struct Percentiles {
 }
 
 impl Percentiles {
-    fn of(values: impl Iterator<Item = f32>) -> Self {
+    pub(super) fn of(values: impl Iterator<Item = f32>) -> Self {
         let mut sorted: Vec<f32> = values.collect();
         sorted.sort_by(f32::total_cmp);
         Self { sorted }
