@@ -7,6 +7,7 @@ pub enum Command {
     Run,
     Serve,
     Bench,
+    Ab,
     Perplexity,
     Tokenize,
     Inspect,
@@ -59,6 +60,17 @@ pub const COMMANDS: &[Row] = &[
             "chaski bench smollm2 -p 512 -n 128 -r 5",
             "chaski bench -m a.gguf,b.gguf -t 1,2,4 -d 0,4096 -o json",
             "chaski bench smollm2 -npp 128 -ntg 64 -npl 1,4,8,16   several sequences at once",
+        ],
+    },
+    Row {
+        command: Command::Ab,
+        name: "ab",
+        about: "Compare two configurations of a model: speed, memory, quality; and say whether the second pays",
+        words: &["MODEL"],
+        examples: &[
+            "chaski ab smollm2                                   baseline against all stable techniques",
+            "chaski ab smollm2 --b \"-ctk f32 -ctv f32\"",
+            "chaski ab -m model.gguf --a \"-t 1\" --b \"-t 2\" --html report.html",
         ],
     },
     Row {
@@ -140,10 +152,8 @@ pub fn by_program_name(path: &str) -> Option<&'static str> {
 }
 
 /// Commands that have a name already but nothing behind it, and what to use meanwhile.
-pub const NOT_YET: &[(&str, &str)] = &[
-    ("ab", "there is no A/B comparison yet; run `chaski bench` twice, and `chaski perplexity --kl-divergence`"),
-    ("quantize", "there is no quantizer yet; llama-quantize writes files that chaski reads"),
-];
+pub const NOT_YET: &[(&str, &str)] =
+    &[("quantize", "there is no quantizer yet; llama-quantize writes files that chaski reads")];
 
 impl Command {
     /// The row of the command.
@@ -171,6 +181,7 @@ impl Commands {
     pub const RUN: Commands = Commands(Command::Run.bit());
     pub const SERVE: Commands = Commands(Command::Serve.bit());
     pub const BENCH: Commands = Commands(Command::Bench.bit());
+    pub const AB: Commands = Commands(Command::Ab.bit());
     pub const PERPLEXITY: Commands = Commands(Command::Perplexity.bit());
     pub const TOKENIZE: Commands = Commands(Command::Tokenize.bit());
     pub const INSPECT: Commands = Commands(Command::Inspect.bit());
@@ -185,7 +196,7 @@ impl Commands {
         Commands(!(Command::Devices.bit() | Command::Models.bit() | Command::Techniques.bit()));
     /// Commands that build a plan for a model.
     pub const WITH_PLAN: Commands =
-        Self::RUN.and(Self::SERVE).and(Self::BENCH).and(Self::PERPLEXITY).and(Self::EXPLAIN);
+        Self::RUN.and(Self::SERVE).and(Self::BENCH).and(Self::AB).and(Self::PERPLEXITY).and(Self::EXPLAIN);
     /// Commands that take one context size, batch size and so on (`bench` takes lists of them).
     pub const SINGLE: Commands = Self::RUN.and(Self::SERVE).and(Self::PERPLEXITY).and(Self::EXPLAIN).and(Self::INSPECT);
 
@@ -221,7 +232,7 @@ mod tests {
 
     #[test]
     fn sets_name_their_members() {
-        assert_eq!(Commands::WITH_PLAN.names(), ["run", "serve", "bench", "perplexity", "explain"]);
+        assert_eq!(Commands::WITH_PLAN.names(), ["run", "serve", "bench", "ab", "perplexity", "explain"]);
         assert!(!Commands::WITH_MODEL.has(Command::Devices));
     }
 }

@@ -1,6 +1,7 @@
 //! The `chaski` program: reads the command line, does the command, reports a failure in one line.
 //! Exit codes: 0 done, 1 failed, 2 called wrongly, 141 when the reader of standard output went away.
 
+mod ab;
 mod bench;
 mod ceilings;
 mod chat_template;
@@ -21,6 +22,7 @@ mod prompt_text;
 mod pull;
 mod repack_bar;
 mod run;
+mod sampling;
 mod serve;
 mod settings;
 mod source;
@@ -79,6 +81,7 @@ fn run_command(command: Command, settings: &Settings) -> anyhow::Result<()> {
         Command::Run => run::run(settings),
         Command::Serve => serve::run(settings),
         Command::Bench => bench::run(settings),
+        Command::Ab => ab::run(settings),
         Command::Perplexity => perplexity::run(settings),
         Command::Tokenize => tokenize::run(settings),
         Command::Inspect => inspect::run(settings),

@@ -1,7 +1,8 @@
-//! How much memory a model will take: the engine's own books, made without taking it. Used by `inspect`.
+//! How much memory a model will take: the engine's own books, made without taking it. Used by `inspect` and `ab`.
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use device::Mapping;
 use engine::cache::CacheLimits;
 use engine::runner::Runner;
@@ -14,6 +15,14 @@ pub struct Kv {
     pub context: u32,
     /// Bytes of the cache, at its full length.
     pub bytes: u64,
+}
+
+/// The context that the model in these files was trained on, or stretched to by the flags.
+pub fn trained_context(paths: &[PathBuf], load: &Load) -> anyhow::Result<usize> {
+    let files = paths.iter().map(|path| Mapping::open(path)).collect::<Result<Vec<_>, _>>()?;
+    let name = || paths.first().map(|path| path.display().to_string()).unwrap_or_default();
+    let weights = Weights::new(files).with_context(name)?;
+    Ok(Hparams::read(&weights.gguf().metadata, &load.rope).with_context(name)?.context_length as usize)
 }
 
 /// The cache of the model in these files at the context that `load` asks for. Models that cannot be run have none.

@@ -18,6 +18,7 @@ pub struct Settings {
     pub output: Output,
     pub serve: Serve,
     pub bench: Bench,
+    pub ab: Ab,
     pub perplexity: Perplexity,
     pub tokenize: Tokenize,
     /// `devices` measures what the machine can do at most.
@@ -224,6 +225,24 @@ pub struct Serve {
     pub max_waiting: u32,
 }
 
+/// What `ab` compares and how it judges.
+#[derive(Clone, Debug)]
+pub struct Ab {
+    /// Flags of the first configuration, on top of those that both share.
+    pub a: Option<String>,
+    /// The same of the second; `None`: every stable technique.
+    pub b: Option<String>,
+    pub limits: evidence::judge::Limits,
+    pub prompt: usize,
+    pub generate: usize,
+    /// Empty to choose.
+    pub depths: Vec<usize>,
+    /// Empty to choose.
+    pub parallel: Vec<usize>,
+    pub time_s: f64,
+    pub html: Option<PathBuf>,
+}
+
 /// What `perplexity` does.
 #[derive(Clone, Debug, Default)]
 pub struct Perplexity {
@@ -342,6 +361,22 @@ impl Default for Bench {
             delay_s: 0,
             ops: false,
             batched: Batched::default(),
+        }
+    }
+}
+
+impl Default for Ab {
+    fn default() -> Ab {
+        Ab {
+            a: None,
+            b: None,
+            limits: Default::default(),
+            prompt: 512,
+            generate: 16,
+            depths: Vec::new(),
+            parallel: Vec::new(),
+            time_s: 60.0,
+            html: None,
         }
     }
 }

@@ -12,6 +12,8 @@ const GROUP: Group = Group::Compute;
 const PLAN: Commands = Commands::WITH_PLAN;
 const RESOLVED: Commands = PLAN.and(Commands::TECHNIQUES);
 const SINGLE: Commands = Commands::SINGLE;
+/// `ab` makes its own context.
+const ONE: Commands = SINGLE.and(Commands::AB);
 
 /// More threads than any machine we know has cores; a larger number is a typing error.
 pub const MOST_THREADS: usize = 1024;
@@ -61,7 +63,7 @@ pub const FLAGS: &[Flag] = &[
     }),
     Flag::value(&["-t", "--threads"], "N", "threads (default: one per physical core)")
         .env("LLAMA_ARG_THREADS")
-        .on(GROUP, SINGLE)
+        .on(GROUP, ONE)
         .set(|s, g| {
             s.load.threads = g.number(-1..=MOST_THREADS as i64)?.max(0) as usize;
             Ok(())
@@ -75,14 +77,14 @@ pub const FLAGS: &[Flag] = &[
         }),
     Flag::value(&["-b", "--batch-size"], "N", "most tokens of a prompt handed over at once (default: 2048)")
         .env("LLAMA_ARG_BATCH")
-        .on(GROUP, SINGLE)
+        .on(GROUP, ONE)
         .set(|s, g| {
             s.load.batch = g.number(1..=MOST_TOKENS)?;
             Ok(())
         }),
     Flag::value(&["-ub", "--ubatch-size"], "N", "most tokens computed in one step (default: 512)")
         .env("LLAMA_ARG_UBATCH")
-        .on(GROUP, SINGLE)
+        .on(GROUP, ONE)
         .set(|s, g| {
             s.load.ubatch = g.number(1..=MOST_TOKENS)?;
             Ok(())
@@ -93,7 +95,7 @@ pub const FLAGS: &[Flag] = &[
         "how keys are cached: f16 (default of the baseline plan) or f32 (of the others)",
     )
     .env("LLAMA_ARG_CACHE_TYPE_K")
-    .on(GROUP, SINGLE)
+    .on(GROUP, ONE)
     .set(|s, g| {
         s.load.kv_type_k = Some(cache_type(g)?);
         Ok(())
@@ -104,7 +106,7 @@ pub const FLAGS: &[Flag] = &[
         "how values are cached: f16 (default of the baseline plan) or f32 (of the others)",
     )
     .env("LLAMA_ARG_CACHE_TYPE_V")
-    .on(GROUP, SINGLE)
+    .on(GROUP, ONE)
     .set(|s, g| {
         s.load.kv_type_v = Some(cache_type(g)?);
         Ok(())
@@ -149,7 +151,7 @@ pub const FLAGS: &[Flag] = &[
     )
     .env("LLAMA_ARG_REPACK")
     .off(&["-nr", "--no-repack"])
-    .on(GROUP, Commands::RUN.and(Commands::SERVE).and(Commands::PERPLEXITY).and(Commands::EXPLAIN))
+    .on(GROUP, Commands::RUN.and(Commands::SERVE).and(Commands::AB).and(Commands::PERPLEXITY).and(Commands::EXPLAIN))
     .set(|s, g| {
         s.load.repack = g.on;
         Ok(())

@@ -8,8 +8,12 @@ const GROUP: Group = Group::Output;
 const RUN: Commands = Commands::RUN;
 const BOTH: Commands = RUN.and(Commands::SERVE);
 const ANY: Commands = Commands::ALL;
-const TABLES: Commands =
-    Commands::INSPECT.and(Commands::EXPLAIN).and(Commands::DEVICES).and(Commands::MODELS).and(Commands::TECHNIQUES);
+const TABLES: Commands = Commands::INSPECT
+    .and(Commands::EXPLAIN)
+    .and(Commands::DEVICES)
+    .and(Commands::MODELS)
+    .and(Commands::TECHNIQUES)
+    .and(Commands::AB);
 
 pub const FLAGS: &[Flag] = &[
     Flag::value(&["-o", "--output"], "text|json", "shape of the output").on(GROUP, TABLES).set(|s, g| {

@@ -4,6 +4,7 @@
 //! something, or is refused with the reason and what to do instead. Nothing is accepted and then ignored.
 //! Called by `main` (parsing) and by the hidden command `__docs` (reference).
 
+mod ab;
 mod bench;
 mod chat;
 mod compute;
@@ -18,6 +19,7 @@ mod refused;
 mod sampling;
 mod serve;
 mod serve_refused;
+pub mod side;
 mod tools;
 
 pub use docs::markdown;
@@ -99,8 +101,9 @@ impl Group {
 
 /// Every row, in the order of help and reference.
 pub fn all() -> impl Iterator<Item = Flag> {
-    let lists: [&'static [Flag]; 10] = [
+    let lists: [&'static [Flag]; 11] = [
         serve::FLAGS,
+        ab::FLAGS,
         tools::FLAGS,
         bench::FLAGS,
         model::FLAGS,
@@ -172,7 +175,7 @@ impl Flag {
             help: spec.help,
             env,
             group: Group::Sampling,
-            commands: Commands::RUN.and(Commands::SERVE).and(Commands::EXPLAIN),
+            commands: Commands::RUN.and(Commands::SERVE).and(Commands::EXPLAIN).and(Commands::AB),
             effect: Effect::Sampler(spec),
         }
     }

@@ -52,7 +52,7 @@ pub fn parse(words: &[String], env: &dyn Fn(&str) -> Option<String>) -> Result<(
     }
     let model_typed = line.flags.iter().any(|typed| typed.flag.names[0] == "-m" || typed.flag.names[0] == "-hf");
     for typed in &line.flags {
-        apply(&typed.flag, &typed.name, &Given { text: &typed.text, on: typed.on }, &mut settings)?;
+        apply(&typed.flag, &typed.name, &typed.given(), &mut settings)?;
     }
     let words = command.row().words;
     let words = if model_typed { &words[1..] } else { words };
@@ -101,20 +101,27 @@ fn unknown_command(name: &str) -> Usage {
 }
 
 /// A flag as it stood on the command line.
-struct Typed {
-    flag: Flag,
-    name: String,
+pub(super) struct Typed {
+    pub flag: Flag,
+    pub name: String,
     text: String,
     on: bool,
 }
 
-struct Line {
-    flags: Vec<Typed>,
-    words: Vec<String>,
+pub(super) struct Line {
+    pub flags: Vec<Typed>,
+    pub words: Vec<String>,
+}
+
+impl Typed {
+    /// The value that stood with it.
+    pub fn given(&self) -> Given<'_> {
+        Given { text: &self.text, on: self.on }
+    }
 }
 
 impl Line {
-    fn read(command: Command, flags: &[Flag], words: &[String]) -> Result<Line, Usage> {
+    pub fn read(command: Command, flags: &[Flag], words: &[String]) -> Result<Line, Usage> {
         let mut line = Line { flags: Vec::new(), words: Vec::new() };
         let mut words = words.iter();
         while let Some(word) = words.next() {
@@ -168,7 +175,7 @@ fn split(word: &str) -> (String, Option<String>) {
     }
 }
 
-fn apply(flag: &Flag, name: &str, given: &Given<'_>, settings: &mut Settings) -> Result<(), Usage> {
+pub(super) fn apply(flag: &Flag, name: &str, given: &Given<'_>, settings: &mut Settings) -> Result<(), Usage> {
     match flag.effect {
         Effect::Set(set) => set(settings, given).map_err(|problem| Usage(format!("{name}: {problem}"))),
         Effect::Sampler(spec) => {

@@ -8,7 +8,7 @@ const GROUP: Group = Group::Command;
 
 pub const FLAGS: &[Flag] = &[
     Flag::value(&["--chunks"], "N", "chunks to measure, each one context long (default: -1, the whole text)")
-        .on(GROUP, Commands::PERPLEXITY)
+        .on(GROUP, Commands::PERPLEXITY.and(Commands::AB))
         .set(|s, g| {
             s.perplexity.chunks = g.number(-1..=MOST_TOKENS as i64)?.max(0) as usize;
             Ok(())

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+pub use store::sha256;
+
 use catalogue::Model;
 use hugging_face::Reference;
 

@@ -55,7 +55,7 @@ pub(super) fn verified(models: &Path, model: &Model) -> Result<Option<PathBuf>> 
 }
 
 /// SHA-256 of a file, in lower-case hexadecimal.
-pub(super) fn sha256(path: &Path) -> Result<String> {
+pub fn sha256(path: &Path) -> Result<String> {
     let mut file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];

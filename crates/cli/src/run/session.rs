@@ -3,20 +3,19 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use anyhow::{Context, bail};
 use chaski::Llm;
 use engine::TokenText;
 use engine::request::{Report, Request, WhenFull};
-use engine::sampler::{Sampler, VocabInfo, breaker_texts, breakers};
 use engine::sequence::FinishReason;
 use engine::stream::{Event, Timings, Usage};
-use text::{Encode, StopStrings};
+use text::StopStrings;
 
 use crate::log::{Level, Log};
 use crate::settings::Settings;
-use crate::{ceilings, op_table, open, prompt_text};
+use crate::{ceilings, op_table, open, prompt_text, sampling};
 
 /// What a shell reports of a program that Ctrl-C has ended.
 const INTERRUPTED: i32 = 128 + 2;
@@ -223,7 +222,7 @@ impl<'a> Session<'a> {
         };
         let shift = choice.context_shift && choice.predict != -2;
         Ok(Request {
-            sampler: self.sampler()?,
+            sampler: sampling::sampler(&self.llm, &self.settings.sampling)?,
             detokenizer: Box::new(TokenText::new(
                 tokenizer.clone(),
                 self.settings.output.special,
@@ -236,23 +235,6 @@ impl<'a> Session<'a> {
             report: Report::default(),
             prompt,
         })
-    }
-
-    fn sampler(&self) -> anyhow::Result<Sampler> {
-        let params = &self.settings.sampling;
-        let tokenizer = self.llm.tokenizer();
-        let num_tokens = self.llm.vocab_size();
-        let texts = breaker_texts(params);
-        let found = if texts.is_empty() {
-            Vec::new()
-        } else {
-            let piece = |id, bytes: &mut Vec<u8>| bytes.extend_from_slice(&tokenizer.piece(id, true));
-            breakers(&texts, num_tokens, piece, |rest| tokenizer.encode(rest, Encode::TEXT))
-        };
-        let end_of_generation: Vec<u32> = tokenizer.vocab().eog().collect();
-        let vocab = VocabInfo { num_tokens, end_of_generation: &end_of_generation, suppressed: &[], breakers: &found };
-        let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-        Ok(self.llm.sampler(params, &vocab, clock)?)
     }
 
     /// One token through the whole plan, so that the weights are in memory and the threads awake.
