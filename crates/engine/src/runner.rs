@@ -8,6 +8,7 @@ mod tables;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use device::{Hardware, Pool};
 use kernels::{CacheSlot, Executor, KvType, Policy, Rows, TurnKey};
@@ -17,7 +18,7 @@ use crate::batch::{Batch, BlockCopy};
 use crate::cache::{CacheLimits, KvCache, KvGroup};
 use crate::engine::{Logits, StepRunner};
 use crate::error::Error;
-use crate::inject::{Inject, Injected};
+use crate::inject::{IN_THIS_BUILD, Inject, Injected, slow_down};
 use crate::observer::{OpCount, Tally, count};
 use crate::watch::{Notice, Watch, WatchCounts, WatchOptions};
 use rotation::Rotation;
@@ -207,6 +208,7 @@ impl Runner {
     /// Computes the rows of a batch whose tables are bound. Says where the results are.
     fn compute(&mut self, batch: &Batch, regime: usize) -> Result<Results, Error> {
         let number = self.watch.begin();
+        let begin = (IN_THIS_BUILD && !self.options.inject.is_empty()).then(Instant::now);
         if batch.exact {
             return self.compute_exactly(batch, regime, number);
         }
@@ -222,6 +224,9 @@ impl Runner {
             }),
         }
         .map_err(failed)?;
+        if let Some(begin) = begin {
+            slow_down(&self.options.inject, number, begin);
+        }
         if self.counting {
             self.tallies[regime].add(batch, &self.graph);
         }

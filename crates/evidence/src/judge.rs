@@ -70,8 +70,8 @@ pub fn judge(
     kld_excess: Option<Estimate>,
     needles: &[Needle],
 ) -> Judgement {
-    let mut judgement =
-        Judgement { verdict: Verdict::DoesNotPay, reasons: unsafe_for(limits, a, b, needles), notes: notes(limits, b) };
+    let (reasons, notes) = (unsafe_for(limits, a, b, needles), notes(limits, speed, b));
+    let mut judgement = Judgement { verdict: Verdict::DoesNotPay, reasons, notes };
     let faster: Vec<&Speed> = deciding(speed).filter(|row| row.speedup.low > 1.0 + limits.min_speedup).collect();
     let slower: Vec<&Speed> = deciding(speed).filter(|row| is_slower(row, limits)).collect();
     let costly = slower.iter().any(|row| row.speedup.high < 1.0 - limits.min_speedup);
@@ -144,8 +144,10 @@ fn noisier(a: &Side, b: &Side, excess: Option<Estimate>) -> Option<String> {
     (certain && b > NOISIER * a).then(|| format!("noisier: mean KL divergence {b:.6}, a has {a:.6}"))
 }
 
-fn notes(limits: &Limits, b: &Side) -> Vec<String> {
-    let mut notes = Vec::new();
+fn notes(limits: &Limits, speed: &[Speed], b: &Side) -> Vec<String> {
+    let parts = speed.iter().filter(|row| !row.decides && row.speedup.low > 1.0 + limits.min_speedup);
+    let part = |row: &Speed| format!("{} alone: {}, a part of what decides", row.name, times(&row.speedup));
+    let mut notes: Vec<String> = parts.map(part).collect();
     if let Some(quality) = &b.quality {
         let (low, high) = quality.loss_interval();
         if low <= limits.max_loss && limits.max_loss < high {

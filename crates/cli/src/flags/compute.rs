@@ -255,8 +255,8 @@ pub const FLAGS: &[Flag] = &[
     }),
     Flag::value(
         &["--inject"],
-        "nan|inf|scale@step=N,op=OP[,layer=L]",
-        "make numbers go wrong on purpose, in builds for tests only",
+        "FAULT@step=N[-M],op=OP[,layer=L]",
+        "make a step go wrong on purpose (nan, inf, scale, noise=SHARE, slow=PERCENT), in builds for tests only",
     )
     .on(GROUP, PLAN)
     .set(|s, g| {

@@ -64,6 +64,7 @@ fn a_part_of_what_is_waited_for_does_not_decide() {
     let sampling = Speed { decides: false, ..speed("sampling", 3.0, 4.0, 5.0) };
     let told = verdict(&[sampling, speed("decode", 0.99, 1.0, 1.01)], &side(0.0, 0.0));
     assert_eq!(told.verdict, Verdict::DoesNotPay);
+    assert!(told.notes[0].starts_with("sampling alone: 4.000×"), "it is told: {told:?}");
 }
 
 #[test]
