@@ -126,7 +126,7 @@ pub struct Speed {
     pub is_rate: bool,
     /// Whether the verdict looks at it.
     pub decides: bool,
-    /// Seconds of each measurement, first configuration.
+    /// Seconds of each measurement, first configuration; none where this is a mean of others.
     pub a_s: Vec<f64>,
     /// The same of the second.
     pub b_s: Vec<f64>,
@@ -156,9 +156,17 @@ impl Speed {
         Some(Self { name: name.to_owned(), tokens, is_rate, decides, a_s: measured.a, b_s: measured.b, speedup })
     }
 
-    /// The middle of some times, told as this measure is: `1918 t/s`, `37.1 ms`.
+    /// All deciding measures as one: of each round the geometric mean of their speed-ups. It finds what makes everything a
+    /// little slower or faster, as what is noise in each of them is less in their mean.
+    pub fn together(rounds: &[f64]) -> Option<Self> {
+        let (name, speedup) = ("all together".to_owned(), Summary::of(rounds)?);
+        Some(Self { name, tokens: 0, is_rate: false, decides: true, a_s: Vec::new(), b_s: Vec::new(), speedup })
+    }
+
+    /// The middle of some times, told as this measure is: `1918 t/s`, `37.1 ms`; nothing where there are none.
     fn told(&self, seconds: &[f64]) -> String {
-        let median = Summary::of(seconds).map_or(0.0, |summary| summary.median).max(1e-12);
+        let Some(Summary { median, .. }) = Summary::of(seconds) else { return String::new() };
+        let median = median.max(1e-12);
         if self.is_rate {
             let rate = self.tokens as f64 / median;
             return if rate < 100.0 { format!("{rate:.2} t/s") } else { format!("{rate:.0} t/s") };

@@ -38,7 +38,7 @@ const STABLE: &str = "--technique all=auto";
 /// Turns that an interval of 95 % needs.
 const LEAST_TURNS: usize = 6;
 /// Seconds that quick tests are measured for before it is the next one's turn: a slow phase of the machine is longer.
-const SLICE_S: f64 = 0.5;
+const SLICE_S: f64 = 0.2;
 /// llama-perplexity's context.
 const CONTEXT: usize = 512;
 
@@ -242,27 +242,32 @@ fn time(
     progress: &mut Progress,
 ) -> Result<Vec<Speed>, (Which, anyhow::Error)> {
     let mut measured = vec![Comparison::default(); layout.tests.len()];
+    let mut together = Vec::new();
     let begin = Instant::now();
-    let mut rounds = 0;
-    while rounds < LEAST_TURNS || begin.elapsed().as_secs_f64() < time_s {
-        for (number, (test, comparison)) in layout.tests.iter().zip(&mut measured).enumerate() {
-            let slice = Instant::now();
-            loop {
-                comparison.turn(|which| {
+    while together.len() < LEAST_TURNS || begin.elapsed().as_secs_f64() < time_s {
+        let (mut log_ratios, mut deciding) = (0.0, 0.0);
+        for (number, (test, measured)) in layout.tests.iter().zip(&mut measured).enumerate() {
+            let (slice, mut turns) = (Instant::now(), Comparison::default());
+            while turns.num_turns() == 0 || slice.elapsed().as_secs_f64() < SLICE_S.min(0.01 * time_s) {
+                turns.turn(|which| {
                     let bed = if which == Which::A { &mut *a } else { &mut *b };
                     bed.measure(test.kind).map_err(|error| (which, error))
                 })?;
-                if slice.elapsed().as_secs_f64() > SLICE_S.min(0.01 * time_s) {
-                    break;
-                }
             }
-            let turns = (rounds * layout.tests.len() + number + 1) as f64 / (LEAST_TURNS * layout.tests.len()) as f64;
-            progress.show(turns.min(begin.elapsed().as_secs_f64() / time_s.max(1e-3)));
+            if test.decides() {
+                log_ratios += (turns.a.iter().sum::<f64>() / turns.b.iter().sum::<f64>()).ln();
+                deciding += 1.0;
+            }
+            measured.a.append(&mut turns.a);
+            measured.b.append(&mut turns.b);
+            let rounds = together.len() as f64 + (number + 1) as f64 / layout.tests.len() as f64;
+            progress.show((rounds / LEAST_TURNS as f64).min(begin.elapsed().as_secs_f64() / time_s.max(1e-3)));
         }
-        rounds += 1;
+        together.push(f64::exp(log_ratios / deciding));
     }
     let named = layout.tests.iter().zip(measured);
-    Ok(named.filter_map(|(test, m)| Speed::of(&test.name, test.tokens, test.is_rate(), test.decides(), m)).collect())
+    let speed = named.filter_map(|(test, m)| Speed::of(&test.name, test.tokens, test.is_rate(), test.decides(), m));
+    Ok(speed.chain(Speed::together(&together)).collect())
 }
 
 /// Asks all three for every fact, in each context that holds it.

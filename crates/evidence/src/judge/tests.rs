@@ -50,10 +50,10 @@ fn three_percent_slower_is_named() {
     assert_eq!(told.verdict, Verdict::DoesNotPay);
     assert!(told.reasons[0].starts_with("slower: decode") && told.reasons[1].starts_with("faster: prefill"));
     // Within the limit it is told, and does not decide.
-    let told = verdict(&[speed("prefill", 1.2, 1.3, 1.4), speed("decode", 0.975, 0.985, 0.995)], &side(0.0, 0.0));
+    let told = verdict(&[speed("prefill", 1.2, 1.3, 1.4), speed("decode", 0.975, 0.982, 0.989)], &side(0.0, 0.0));
     assert_eq!((told.verdict, told.reasons.len()), (Verdict::Pays, 2));
-    // An interval that reaches 1, or a difference that nobody feels, is not called slower.
-    for row in [speed("decode", 0.9, 0.97, 1.0), speed("decode", 0.990, 0.993, 0.996)] {
+    // An interval that comes near 1 is not called slower.
+    for row in [speed("decode", 0.9, 0.97, 0.99), speed("decode", 0.990, 0.993, 0.996)] {
         let told = verdict(&[row], &side(0.0, 0.0));
         assert_eq!(told.reasons, ["nothing is faster by +2.00 % for certain"]);
     }

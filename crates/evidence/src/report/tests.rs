@@ -32,6 +32,16 @@ fn the_table_says_what_was_found() {
 }
 
 #[test]
+fn all_measures_together_have_a_ratio_and_no_time() {
+    let mut report = report();
+    report.speed.extend(Speed::together(&[0.97, 0.96, 0.98, 0.97, 0.97, 0.97]));
+    let text = table(&report);
+    let row = text.lines().find(|line| line.starts_with("all together")).unwrap();
+    assert_eq!(row.split_whitespace().collect::<Vec<_>>().join(" "), "all together 0.970× (0.960 to 0.980)");
+    assert_eq!(Speed::together(&[]), None);
+}
+
+#[test]
 fn a_model_that_knows_no_needle_is_not_blamed_on_b() {
     let mut report = report();
     report.needles[0].exact = false;
