@@ -215,6 +215,6 @@ fn bytes(count: u64) -> String {
 }
 
 #[cfg(test)]
-pub(crate) mod samples;
+pub(crate) mod samples_tests;
 #[cfg(test)]
 mod tests;

@@ -149,7 +149,7 @@ fn problems_name_the_flag_in_one_line() {
         ),
         ("run -ctk q8_0", "-ctk: q8_0 is not supported yet; the cache holds f16 or f32"),
         ("run --grammar x", "--grammar: not supported: output cannot be constrained yet"),
-        ("tokenize --temp 1", "--temp: not a flag of `chaski tokenize` (it belongs to run, serve, explain)"),
+        ("tokenize --temp 1", "--temp: not a flag of `chaski tokenize` (it belongs to run, serve, ab, explain)"),
         ("serve --ssl-key-file x", "--ssl-key-file: not supported: put a proxy"),
         ("serve --port 70000", "--port: expected a number from 0 to 65535"),
         ("serve --api-key ,", "--api-key: the list is empty"),

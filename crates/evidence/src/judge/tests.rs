@@ -3,7 +3,7 @@
 use super::*;
 use crate::measure::Summary;
 use crate::quality::Quality;
-use crate::report::samples;
+use crate::report::samples_tests as samples;
 
 const LIMITS: Limits = Limits { max_loss: 0.01, min_speedup: 0.02 };
 

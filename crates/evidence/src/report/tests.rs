@@ -1,6 +1,6 @@
 //! What the reader of a report sees.
 
-use super::samples::report;
+use super::samples_tests::report;
 use super::*;
 
 #[test]
