@@ -372,10 +372,10 @@ impl Default for Ab {
             b: None,
             limits: Default::default(),
             prompt: 512,
-            generate: 16,
+            generate: 8,
             depths: Vec::new(),
             parallel: Vec::new(),
-            time_s: 60.0,
+            time_s: 80.0,
             html: None,
         }
     }

@@ -32,7 +32,7 @@ fn everything_is_measured_and_told_as_table_json_and_page() {
         "llama.gguf on",
         "a: the baseline",
         "b: -ctk f32 -ctv f32",
-        "prefill 4 @ 64",
+        "prefill 2 @ 64",
         "decode @ 16",
         "decode 2× @ 16",
         "first token of",
@@ -116,7 +116,7 @@ fn mistakes_are_one_line_that_names_the_flag() {
         (&["--b", "--plan exact -ctk f16"], "--b: -ctk and -ctv"),
         (&["--html", "nowhere/at/all.html"], "--html nowhere/at/all.html"),
         (&["-d", "100000"], "-d 100000: "),
-        (&["-p", "100000"], "-p 100000 and -n 16: "),
+        (&["-p", "100000"], "-p 100000 and -n 8: "),
     ] {
         let line = complaint_of(&[&["ab", "-m", &model], words].concat(), 1);
         assert!(line.starts_with(expected), "{words:?}: {line}");

@@ -77,7 +77,7 @@ impl Layout {
         let mut tests = vec![Test::prefill(None, 0, choice.prompt)];
         if last > first {
             // Behind a long context every token costs more.
-            tests.push(Test::prefill(Some(depths.len() - 1), last, choice.prompt.div_ceil(4)));
+            tests.push(Test::prefill(Some(depths.len() - 1), last, choice.prompt.div_ceil(8)));
         }
         tests.extend(depths.iter().enumerate().map(|(home, depth)| Test::decode(home, *depth, 1, choice.generate)));
         let several = parallel.iter().filter(|count| **count > 1);
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(layout.depths, [128, 1024, 4096]);
         let expected = [
             "prefill 512",
-            "prefill 128 @ 4096",
+            "prefill 64 @ 4096",
             "decode @ 128",
             "decode @ 1024",
             "decode @ 4096",
@@ -170,12 +170,12 @@ mod tests {
     fn lists_are_sorted_and_what_does_not_fit_is_named() {
         let choice = Ab { depths: vec![64, 32, 64], parallel: vec![2], prompt: 16, generate: 8, ..Ab::default() };
         let layout = Layout::of(&choice, 128).unwrap();
-        let expected = ["prefill 16", "prefill 4 @ 64", "decode @ 32", "decode @ 64", "decode 2× @ 32"];
+        let expected = ["prefill 16", "prefill 2 @ 64", "decode @ 32", "decode @ 64", "decode 2× @ 32"];
         assert_eq!(names(&layout)[..5], expected);
         assert_eq!(layout.tests[4].tokens, 8);
         let problem = |choice: &Ab, trained| Layout::of(choice, trained).unwrap_err().to_string();
         assert!(problem(&choice, 72).starts_with("-d 64: with 16 tokens behind it"));
-        assert!(problem(&Ab::default(), 512).starts_with("-p 512 and -n 16"));
+        assert!(problem(&Ab::default(), 512).starts_with("-p 512 and -n 8"));
         let one = Layout::of(&Ab { depths: vec![40], ..choice }, 128).unwrap();
         assert_eq!(names(&one)[..2], ["prefill 16", "decode @ 40"], "no second prompt behind the only depth");
     }

@@ -44,7 +44,7 @@ pub const FLAGS: &[Flag] = &[
             Ok(())
         },
     ),
-    Flag::value(&["-n", "--n-gen"], "N", "tokens generated in one measurement (default: 16)").on(GROUP, AB).set(
+    Flag::value(&["-n", "--n-gen"], "N", "tokens generated in one measurement (default: 8)").on(GROUP, AB).set(
         |s, g| {
             s.ab.generate = g.number(1..=MOST_TOKENS)?;
             Ok(())
@@ -66,7 +66,7 @@ pub const FLAGS: &[Flag] = &[
             s.ab.parallel.extend(g.numbers(1..=MOST_SEQUENCES)?);
             Ok(())
         }),
-    Flag::value(&["--time"], "SECONDS", "how long to measure speed (default: 60; never fewer than 6 turns)")
+    Flag::value(&["--time"], "SECONDS", "how long to measure speed (default: 80; never fewer than 6 turns)")
         .on(GROUP, AB)
         .set(|s, g| {
             s.ab.time_s = g.number(0.0..=86400.0)?;
