@@ -15,10 +15,14 @@ pub enum Feature {
     Avx512Vnni,
     /// `vdpbf16ps`: dot products of bfloat16 pairs.
     Avx512Bf16,
+    /// A GPU of compute capability 8.0 or newer, with driver and run-time compiler.
+    Cuda,
+    /// cuBLASLt for it.
+    CublasLt,
 }
 
 impl Feature {
-    /// Every feature, weakest first.
+    /// Every feature of CPUs, weakest first.
     pub const ALL: &[Feature] = &[Feature::Avx2, Feature::Avx512, Feature::Avx512Vnni, Feature::Avx512Bf16];
 
     /// Lower-case name as printed by `devices` and `explain`.
@@ -28,6 +32,8 @@ impl Feature {
             Feature::Avx512 => "avx512",
             Feature::Avx512Vnni => "avx512vnni",
             Feature::Avx512Bf16 => "avx512bf16",
+            Feature::Cuda => "cuda",
+            Feature::CublasLt => "cublaslt",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The machine: what it has (`hardware`), memory (`buffer`, `mapping`) and the worker pool (`cpu`).
+//! The machine: what it has (`hardware`), memory (`buffer`, `mapping`), the worker pool (`cpu`) and GPUs (`cuda`).
 //!
 //! Floor 0. Everything that touches the operating system below the command line lives here, so that
 //! the floors above can stay free of I/O and of CPU-feature tests.
@@ -6,6 +6,7 @@
 pub mod buffer;
 pub mod clock;
 pub mod cpu;
+pub mod cuda;
 pub mod hardware;
 pub mod mapping;
 

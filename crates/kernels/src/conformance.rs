@@ -8,6 +8,7 @@
 mod attention;
 mod cache;
 mod case;
+mod cuda;
 mod matmul;
 mod positional;
 mod random;
@@ -15,6 +16,8 @@ mod rowwise;
 mod weight;
 
 use device::{Hardware, Pool, PoolError};
+
+pub use cuda::check_cuda;
 
 pub use case::{Arena, Bounds, Case, Output, Place};
 pub use random::{Random, Values};

@@ -5,14 +5,16 @@
 
 use std::ops::Range;
 
+use device::cuda::CudaError;
 use device::{Pool, PoolError, Shard};
 
 use crate::cost::Cost;
+use crate::cuda::Launcher;
 use crate::fault;
 use crate::op::{Op, OpKind};
 use crate::record::Record;
 use crate::rows::row;
-use crate::variant::{Exactness, Launch, Variant};
+use crate::variant::{Exactness, Launch, Place, Variant};
 
 /// A place in the arena of activations: a byte offset, a multiple of the cache line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +164,16 @@ pub trait Run: Send + Sync {
     /// # Safety
     /// The frame must describe live memory that fits the plan; all workers of the pool must call.
     unsafe fn run(&self, frame: &Frame, shard: &Shard<'_>);
+    /// Puts the kernels of a step for a device on its queue.
+    ///
+    /// # Safety
+    /// The frame must describe live memory of the device that fits the plan; only its groups lie on the host.
+    ///
+    /// # Errors
+    /// When a kernel cannot be launched, or is none of the device's.
+    unsafe fn enqueue(&self, frame: &Frame, launcher: &Launcher<'_>) -> Result<(), CudaError>;
+    /// What computes it.
+    fn place(&self) -> Place;
     /// Which op.
     fn kind(&self) -> OpKind;
     /// Which variant.
@@ -188,7 +200,21 @@ impl<O: Op> Run for Step<O> {
         match self.variant.launch {
             // SAFETY: `select` checked features and shape; the caller vouches for the frame.
             Launch::Cpu(kernel) => unsafe { kernel(&self.desc, &args, shard) },
+            Launch::Cuda(_) => unreachable!("{} is no step for the CPU", self.variant.id),
         }
+    }
+
+    unsafe fn enqueue(&self, frame: &Frame, launcher: &Launcher<'_>) -> Result<(), CudaError> {
+        let args = O::bind(&self.desc, &self.slots, frame);
+        match self.variant.launch {
+            // SAFETY: `select` checked device and shape; the caller vouches for the frame.
+            Launch::Cuda(kernel) => unsafe { kernel(&self.desc, &args, launcher) },
+            Launch::Cpu(_) => Err(CudaError::NoDevice(format!("{} is a kernel for the CPU", self.variant.id))),
+        }
+    }
+
+    fn place(&self) -> Place {
+        self.variant.place()
     }
 
     fn kind(&self) -> OpKind {

@@ -6,6 +6,7 @@
 
 pub mod conformance;
 pub mod cost;
+pub mod cuda;
 pub mod executor;
 pub mod fault;
 pub mod kv;
@@ -30,4 +31,4 @@ pub use launch::{Frame, KvFrame, KvView, RowSet, Run, Slot, Step, Weight, walk};
 pub use op::{Op, OpKind, Rows};
 pub use record::Record;
 pub use select::{Choice, Extra, Off, Policy, best_way, choose};
-pub use variant::{AnyVariant, Exactness, Launch, Variant};
+pub use variant::{AnyVariant, Exactness, Launch, Place, Variant};

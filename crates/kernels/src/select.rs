@@ -1,9 +1,9 @@
 //! The one place where a variant is chosen. Called while a plan is built, never in the step loop.
 
-use device::Hardware;
+use device::{Feature, Hardware};
 
 use crate::op::Op;
-use crate::variant::{AnyVariant, Exactness, Variant};
+use crate::variant::{AnyVariant, Exactness, Place, Variant};
 
 /// What a plan may use.
 #[derive(Clone, Debug)]
@@ -83,7 +83,7 @@ type Candidate<O> = (&'static Variant<O>, Option<&'static str>);
 pub fn choose<O: Op>(desc: &O::Desc, hardware: &Hardware, policy: &Policy) -> Choice<O> {
     let mut dropped = Vec::new();
     let mut candidates: Vec<Candidate<O>> = Vec::new();
-    for (variant, technique) in offered::<O>(policy) {
+    for (variant, technique) in offered::<O>(policy, place_of(hardware)) {
         let weakest = if technique.is_some() { Exactness::Approximate } else { policy.weakest };
         let off = policy.off.iter().find(|off| off.id == variant.id || technique == Some(off.id));
         match off.map(|off| format!("(off: {})", off.why)).or_else(|| refusal(variant, desc, hardware, weakest)) {
@@ -113,15 +113,24 @@ pub fn best_way<O: Op>(ways: &[O::Desc], hardware: &Hardware, policy: &Policy) -
         let id = choose::<O>(desc, hardware, policy).variant.id;
         let pinned = policy.pinned.iter().position(|other| other == id);
         // Two keys: a pinned variant stands before all others.
-        (pinned.unwrap_or(usize::MAX), offered::<O>(policy).position(|(variant, _)| variant.id == id))
+        (
+            pinned.unwrap_or(usize::MAX),
+            offered::<O>(policy, place_of(hardware)).position(|(variant, _)| variant.id == id),
+        )
     };
     ways.iter().copied().min_by_key(place)
 }
 
-/// The variants of techniques, then the op's own.
-fn offered<O: Op>(policy: &Policy) -> impl Iterator<Item = Candidate<O>> {
+/// Whose variants are in question: a device is described as a machine that has CUDA.
+fn place_of(hardware: &Hardware) -> Place {
+    if hardware.has(Feature::Cuda) { Place::Cuda } else { Place::Cpu }
+}
+
+/// The variants of techniques, then the op's own, for one place.
+fn offered<O: Op>(policy: &Policy, place: Place) -> impl Iterator<Item = Candidate<O>> {
     let typed = |extra: &Extra| Some((extra.variant.typed()?, Some(extra.technique)));
-    policy.extra.iter().filter_map(typed).chain(O::VARIANTS.iter().map(|&variant| (variant, None)))
+    let all = policy.extra.iter().filter_map(typed).chain(O::VARIANTS.iter().map(|&variant| (variant, None)));
+    all.filter(move |(variant, _)| variant.place() == place)
 }
 
 /// Why `variant` is out of the question, if it is.

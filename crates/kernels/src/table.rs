@@ -1,5 +1,6 @@
 //! Every op in one list, for what looks across ops: conformance, documentation, pins.
 
+use device::cuda::Queue;
 use device::{Feature, Hardware, Pool, PoolError};
 
 use crate::conformance::{self, Conform, Verdict};
@@ -28,6 +29,8 @@ pub struct OpRow {
     pub kind: OpKind,
     /// Its variants, best first.
     pub variants: fn() -> Vec<VariantRow>,
+    /// The conformance suite over the op's variants for CUDA devices.
+    pub conform_cuda: fn(&Queue, &mut Pool, u64) -> Vec<Verdict>,
     /// The conformance suite over those of these variants that run the op, held against its reference.
     pub conform: Suite,
 }
@@ -50,7 +53,7 @@ pub const OPS: &[OpRow] = &[
 
 const fn op_row<O: Conform>() -> OpRow {
     const { check_reference::<O>() };
-    OpRow { kind: O::KIND, variants: rows::<O>, conform: conform::<O> }
+    OpRow { kind: O::KIND, variants: rows::<O>, conform_cuda: conformance::check_cuda::<O>, conform: conform::<O> }
 }
 
 fn conform<O: Conform>(

@@ -2,8 +2,10 @@
 
 use std::any::Any;
 
+use device::cuda::CudaError;
 use device::{Feature, Shard};
 
+use crate::cuda::Launcher;
 use crate::op::{Op, OpKind};
 
 /// How far a result may be from the reference's, best first. A plan is as exact as its weakest step.
@@ -37,12 +39,18 @@ impl std::fmt::Display for Exactness {
     }
 }
 
+/// Puts the kernels of a problem on a device's queue.
+pub type Enqueue<O> = unsafe fn(&<O as Op>::Desc, &<O as Op>::Args, &Launcher<'_>) -> Result<(), CudaError>;
+
 /// How a variant is started.
 pub enum Launch<O: Op> {
     /// Called by every worker of the pool with its own shard; the workers divide the work among
     /// themselves. Unsafe: the CPU must have what the variant `needs`, the arguments must be bound
     /// to live memory of the described shapes.
     Cpu(unsafe fn(&O::Desc, &O::Args, &Shard<'_>)),
+    /// Called once by the thread that owns the device's queue, and puts kernels on it. Unsafe: the arguments must be
+    /// bound to live memory of the device, of the described shapes; weights still have their addresses on the host.
+    Cuda(Enqueue<O>),
 }
 
 /// One way to run `O`.
@@ -57,6 +65,25 @@ pub struct Variant<O: Op> {
     pub accepts: fn(&O::Desc) -> bool,
     /// How to start it.
     pub launch: Launch<O>,
+}
+
+/// What computes a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The workers of the pool.
+    Cpu,
+    /// The GPU.
+    Cuda,
+}
+
+impl<O: Op> Variant<O> {
+    /// What computes it.
+    pub fn place(&self) -> Place {
+        match self.launch {
+            Launch::Cpu(_) => Place::Cpu,
+            Launch::Cuda(_) => Place::Cuda,
+        }
+    }
 }
 
 impl<O: Op> std::fmt::Debug for Variant<O> {

@@ -3,6 +3,8 @@
 //! Everything that is not input is 0xff before a run: NaN to whoever reads it, and bytes that must
 //! still be there afterwards wherever the op has nothing to write.
 
+mod cuda;
+
 use std::ops::Range;
 
 use device::{Buffer, Pool, PoolError};

@@ -1,5 +1,7 @@
 //! Residual addition in place: `x += y`.
 
+mod cuda;
+
 use device::Shard;
 
 use crate::cost::Cost;
@@ -41,7 +43,7 @@ pub struct Args {
 
 impl Op for Add {
     const KIND: OpKind = OpKind::Add;
-    const VARIANTS: &'static [&'static Variant<Self>] = &[&REFERENCE];
+    const VARIANTS: &'static [&'static Variant<Self>] = &[&cuda::VARIANT, &REFERENCE];
     type Desc = Desc;
     type Slots = Slots;
     type Args = Args;

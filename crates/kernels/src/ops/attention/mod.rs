@@ -7,6 +7,7 @@ mod cpu;
 mod cpu_avx2;
 #[cfg(target_arch = "x86_64")]
 mod cpu_avx512;
+mod cuda;
 #[cfg(target_arch = "x86_64")]
 mod element;
 #[cfg(target_arch = "x86_64")]
@@ -90,6 +91,8 @@ pub struct Args {
     pub scratch: *mut f32,
     /// The cache of the description's group.
     pub kv: KvFrame,
+    /// Rows of this step.
+    pub num_rows: usize,
 }
 
 impl Op for Attention {
@@ -99,6 +102,7 @@ impl Op for Attention {
         &cpu_avx512::VARIANT,
         #[cfg(target_arch = "x86_64")]
         &cpu_avx2::VARIANT,
+        &cuda::VARIANT,
         &REFERENCE,
     ];
     type Desc = Desc;
@@ -111,6 +115,7 @@ impl Op for Attention {
             out: frame.at(slots.out),
             scratch: frame.at(slots.scratch),
             kv: frame.group(desc.group),
+            num_rows: frame.num_rows,
         }
     }
 

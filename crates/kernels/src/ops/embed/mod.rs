@@ -1,5 +1,6 @@
 //! Token ids to rows of the embedding table: `out[i] = scale * table[tokens[i]]`.
 
+mod cuda;
 pub mod reference;
 
 use gguf::DType;
@@ -55,7 +56,7 @@ pub struct Args {
 
 impl Op for Embed {
     const KIND: OpKind = OpKind::Embed;
-    const VARIANTS: &'static [&'static Variant<Self>] = &[&REFERENCE];
+    const VARIANTS: &'static [&'static Variant<Self>] = &[&cuda::VARIANT, &REFERENCE];
     type Desc = Desc;
     type Slots = Slots;
     type Args = Args;

@@ -1,5 +1,7 @@
 //! Picks the rows that yield logits: `out[i] = x[output_rows[i]]`.
 
+mod cuda;
+
 use device::Shard;
 
 use crate::cost::Cost;
@@ -41,7 +43,7 @@ pub struct Args {
 
 impl Op for Gather {
     const KIND: OpKind = OpKind::Gather;
-    const VARIANTS: &'static [&'static Variant<Self>] = &[&REFERENCE];
+    const VARIANTS: &'static [&'static Variant<Self>] = &[&cuda::VARIANT, &REFERENCE];
     type Desc = Desc;
     type Slots = Slots;
     type Args = Args;

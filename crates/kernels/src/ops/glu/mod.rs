@@ -6,6 +6,7 @@ mod cpu;
 mod cpu_avx2;
 #[cfg(target_arch = "x86_64")]
 mod cpu_avx512;
+mod cuda;
 pub mod reference;
 
 use device::Shard;
@@ -68,6 +69,7 @@ impl Op for Glu {
         &cpu_avx512::VARIANT,
         #[cfg(target_arch = "x86_64")]
         &cpu_avx2::VARIANT,
+        &cuda::VARIANT,
         &REFERENCE,
     ];
     type Desc = Desc;
@@ -86,7 +88,6 @@ impl Op for Glu {
 }
 
 /// exp and the arithmetic around it in f32.
-#[cfg(target_arch = "x86_64")]
 const EXACTNESS: Exactness = Exactness::Reordered { ulp: 8 };
 
 const REFERENCE: Variant<Glu> = Variant {

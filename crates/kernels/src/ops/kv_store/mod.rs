@@ -6,6 +6,7 @@ mod cpu;
 mod cpu_avx2;
 #[cfg(target_arch = "x86_64")]
 mod cpu_avx512;
+mod cuda;
 pub mod reference;
 
 use device::Shard;
@@ -48,6 +49,8 @@ pub struct Args {
     pub v: *const f32,
     /// The cache of the description's group.
     pub kv: KvFrame,
+    /// Rows of this step.
+    pub num_rows: usize,
 }
 
 impl Op for KvStore {
@@ -57,6 +60,7 @@ impl Op for KvStore {
         &cpu_avx512::VARIANT,
         #[cfg(target_arch = "x86_64")]
         &cpu_avx2::VARIANT,
+        &cuda::VARIANT,
         &REFERENCE,
     ];
     type Desc = Desc;
@@ -64,7 +68,8 @@ impl Op for KvStore {
     type Args = Args;
 
     fn bind(desc: &Desc, slots: &Slots, frame: &Frame) -> Args {
-        Args { k: frame.at(slots.k), v: frame.at(slots.v), kv: frame.group(desc.group) }
+        let (kv, num_rows) = (frame.group(desc.group), frame.num_rows);
+        Args { k: frame.at(slots.k), v: frame.at(slots.v), kv, num_rows }
     }
 
     fn cost(desc: &Desc, _: &Slots) -> Cost {

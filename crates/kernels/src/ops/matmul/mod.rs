@@ -3,6 +3,7 @@
 //! Weights lie in the blocks of the GGUF file or in the bands of [`packed`](crate::packed). Activations are f32
 //! (exact plan, float weights) or the int8 rows of `quantize`.
 
+mod cuda;
 pub mod reference;
 
 #[cfg(target_arch = "x86_64")]
@@ -122,10 +123,13 @@ impl Op for Matmul {
         &x86::UNPACKED_AVX2,
         &x86::GEMM_F32_AVX512,
         &x86::DECODED_AVX2,
+        &cuda::HALF,
+        &cuda::Q8,
+        &cuda::F32,
         &REFERENCE,
     ];
     #[cfg(not(target_arch = "x86_64"))]
-    const VARIANTS: &'static [&'static Variant<Self>] = &[&REFERENCE];
+    const VARIANTS: &'static [&'static Variant<Self>] = &[&cuda::HALF, &cuda::Q8, &cuda::F32, &REFERENCE];
     type Desc = Desc;
     type Slots = Slots;
     type Args = Args;

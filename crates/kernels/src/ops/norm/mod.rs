@@ -7,6 +7,7 @@ mod cpu;
 mod cpu_avx2;
 #[cfg(target_arch = "x86_64")]
 mod cpu_avx512;
+mod cuda;
 pub mod reference;
 
 use device::Shard;
@@ -64,6 +65,7 @@ impl Op for Norm {
         &cpu_avx512::VARIANT,
         #[cfg(target_arch = "x86_64")]
         &cpu_avx2::VARIANT,
+        &cuda::VARIANT,
         &REFERENCE,
     ];
     type Desc = Desc;
@@ -89,7 +91,6 @@ fn is_sound(desc: &Desc, mean: f64) -> bool {
 }
 
 /// The sum of squares in another order, still in f64.
-#[cfg(target_arch = "x86_64")]
 const EXACTNESS: Exactness = Exactness::Reordered { ulp: 4 };
 
 const REFERENCE: Variant<Norm> = Variant {

@@ -11,6 +11,7 @@ mod cpu;
 mod cpu_avx2;
 #[cfg(target_arch = "x86_64")]
 mod cpu_avx512;
+mod cuda;
 pub mod reference;
 
 use device::Shard;
@@ -95,6 +96,7 @@ impl Op for Quantize {
         &cpu_avx512::VARIANT,
         #[cfg(target_arch = "x86_64")]
         &cpu_avx2::VARIANT,
+        &cuda::VARIANT,
         &REFERENCE,
     ];
     type Desc = Desc;

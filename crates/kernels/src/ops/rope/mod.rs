@@ -6,6 +6,7 @@ mod cpu;
 mod cpu_avx2;
 #[cfg(target_arch = "x86_64")]
 mod cpu_avx512;
+mod cuda;
 pub mod reference;
 
 use device::Shard;
@@ -67,6 +68,7 @@ impl Op for Rope {
         &cpu_avx512::VARIANT,
         #[cfg(target_arch = "x86_64")]
         &cpu_avx2::VARIANT,
+        &cuda::VARIANT,
         &REFERENCE,
     ];
     type Desc = Desc;

@@ -4,6 +4,7 @@
 //! `magnitude` (YaRN's attention factor, arXiv 2309.00071 §3.4; else 1). Scalings of every kind
 //! (linear, Llama-3 factors, YaRN) are already in `inv_freq`.
 
+mod cuda;
 pub mod reference;
 
 use device::Shard;
@@ -49,7 +50,7 @@ pub struct Args {
 
 impl Op for RopeTable {
     const KIND: OpKind = OpKind::RopeTable;
-    const VARIANTS: &'static [&'static Variant<Self>] = &[&REFERENCE];
+    const VARIANTS: &'static [&'static Variant<Self>] = &[&cuda::VARIANT, &REFERENCE];
     type Desc = Desc;
     type Slots = Slots;
     type Args = Args;

@@ -1,0 +1,125 @@
+//! The kernels for CUDA devices: compiled for the architectures named, without a GPU, or held against the references
+//! on the one that is there.
+//!
+//! ```text
+//! cuda compile [--libs DIR]… [--cache DIR] [--ops a,b] 80 89 90 120     cuda check [--libs DIR]… [--cache DIR] [--ops a,b]
+//! ```
+//! Ends with code 1 when a kernel does not compile, spills registers or is wrong.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use device::cuda::{Arch, Gpu, Jit, KernelCache, Libraries, Queue};
+use device::{Hardware, Pool};
+use kernels::table::OPS;
+
+/// The problems that `cargo test` checks too.
+const SEED: u64 = 2026;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let command = args.next().unwrap_or_default();
+    let (mut folders, mut cache, mut ops, mut archs) = (Vec::new(), None, None, Vec::new());
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--libs" => folders.extend(args.next().map(PathBuf::from)),
+            "--cache" => cache = args.next().map(|folder| KernelCache::new(folder.as_ref())),
+            "--ops" => ops = args.next(),
+            number => archs.extend(number.parse().map(|number: u32| Arch { major: number / 10, minor: number % 10 })),
+        }
+    }
+    let libraries = Libraries::open(&folders);
+    let wanted = |name: &str| ops.as_ref().is_none_or(|ops| ops.split(',').any(|op| op == name));
+    let result = match command.as_str() {
+        "compile" => compile(&libraries, &cache, &archs, &wanted),
+        "check" => check(&libraries, cache, &wanted),
+        _ => Err("usage: cuda compile|check [--libs DIR]… [--cache DIR] [--ops a,b] [ARCH]…".to_owned()),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(problem) => {
+            eprintln!("{problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Compiles every kernel of every conformance case.
+fn compile(
+    libraries: &Libraries,
+    cache: &Option<KernelCache>,
+    archs: &[Arch],
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<bool, String> {
+    if let Err(missing) = &libraries.nvrtc {
+        println!("skipped: no NVRTC ({missing})");
+        return Ok(true);
+    }
+    let mut pool = Pool::new(1).map_err(|error| error.to_string())?;
+    let mut well = true;
+    for &arch in archs {
+        let (begin, mut num_sources, mut spills) = (Instant::now(), 0, 0);
+        let queue = Queue::compile_only(Jit::new(libraries, arch, cache.clone()));
+        for op in OPS.iter().filter(|op| wanted(op.kind.name())) {
+            for verdict in (op.conform_cuda)(&queue, &mut pool, SEED) {
+                well &= verdict.failures.is_empty() && verdict.num_cases > 0;
+                if let Some(failure) = verdict.failures.first() {
+                    println!("{} {}: {failure}", arch.target(), verdict.id);
+                }
+            }
+            for report in queue.take_reports() {
+                num_sources += 1;
+                let spilling = report
+                    .log
+                    .lines()
+                    .filter(|line| line.contains("spill stores") && !line.contains(" 0 bytes spill stores"));
+                let bad: Vec<&str> = spilling.collect();
+                spills += bad.len();
+                bad.iter().for_each(|line| println!("{} {}: {}", arch.target(), report.title, line.trim()));
+            }
+        }
+        well &= spills == 0;
+        println!(
+            "{}: {num_sources} sources, {spills} kernels spill, {:.1} s",
+            arch.target(),
+            begin.elapsed().as_secs_f64()
+        );
+    }
+    Ok(well)
+}
+
+/// Holds every kernel against its reference on the first device.
+fn check(libraries: &Libraries, cache: Option<KernelCache>, wanted: &dyn Fn(&str) -> bool) -> Result<bool, String> {
+    println!("driver {:?}, NVRTC {:?}, cuBLASLt {:?}", libraries.driver, libraries.nvrtc, libraries.cublaslt);
+    let gpu = match Gpu::open(libraries, 0) {
+        Ok(gpu) => gpu,
+        Err(missing) => {
+            println!("skipped: no GPU ({missing})");
+            return Ok(true);
+        }
+    };
+    println!("{:?}", gpu.info());
+    let jit = Jit::new(libraries, gpu.info().arch, cache);
+    let queue = Queue::new(&gpu, libraries, jit).map_err(|error| error.to_string())?;
+    if let Err(missing) = queue.blas() {
+        println!("no products by cuBLASLt: {missing}");
+    }
+    let mut pool = Pool::new(Hardware::probe().num_cores).map_err(|error| error.to_string())?;
+    let mut well = true;
+    for op in OPS.iter().filter(|op| wanted(op.kind.name())) {
+        let begin = Instant::now();
+        for mut verdict in (op.conform_cuda)(&queue, &mut pool, SEED) {
+            well &= verdict.missing.is_some() || verdict.passed();
+            let more = verdict.failures.len().saturating_sub(6);
+            verdict.failures.truncate(6);
+            println!(
+                "{verdict} [{:.1} s]{}",
+                begin.elapsed().as_secs_f64(),
+                if more > 0 { format!(" and {more} more") } else { String::new() }
+            );
+        }
+    }
+    Ok(well)
+}

@@ -1,0 +1,48 @@
+// The KV cache as a step sees it (`launch::KvView`, `kv::KvLayout`). BLOCK_SIZE positions of one head of one layer make
+// a physical block: all keys, then all values. K_TYPE and V_TYPE are 0 for f32, 1 for f16.
+
+struct KvView {
+    const u32* table;
+    const u32* lengths;
+    u32 layer_stride, head_stride, layer_step, head_step, first_logical, context, first_row, num_rows;
+};
+
+struct Kv {
+    u8* storage;
+    const KvView* views;
+    u32 num_views;
+    u32 layer;
+};
+
+#define K_BYTES (DIM_K * (K_TYPE ? 2 : 4))
+#define V_BYTES (DIM_V * (V_TYPE ? 2 : 4))
+#define BLOCK_BYTES ((u64)BLOCK_SIZE * (K_BYTES + V_BYTES))
+
+// Tokens cached before this step.
+__device__ __forceinline__ u32 num_cached(const KvView& view, u32 layer, u32 head) {
+    return view.lengths ? view.lengths[layer * NUM_KV_HEADS + head] : view.context;
+}
+
+// The physical block with `position`.
+__device__ __forceinline__ u8* block_of(const Kv& kv, const KvView& view, u32 head, u32 position) {
+    u32 index = kv.layer * view.layer_stride + head * view.head_stride + position / BLOCK_SIZE - view.first_logical;
+    u64 physical = view.table[index] + kv.layer * view.layer_step + head * view.head_step;
+    return kv.storage + physical * BLOCK_BYTES;
+}
+
+__device__ __forceinline__ u8* key_at(u8* block, u32 position) { return block + position % BLOCK_SIZE * K_BYTES; }
+
+__device__ __forceinline__ u8* value_at(u8* block, u32 position) {
+    return block + BLOCK_SIZE * K_BYTES + position % BLOCK_SIZE * V_BYTES;
+}
+
+// The view that `row` belongs to, found by all threads of a block together; views are in the order of their rows.
+__device__ __forceinline__ u32 view_of(const Kv& kv, u32 row) {
+    __shared__ u32 found;
+    for (u32 i = threadIdx.x; i < kv.num_views; i += blockDim.x) {
+        u32 first = kv.views[i].first_row;
+        if (row >= first && row - first < kv.views[i].num_rows) found = i;
+    }
+    __syncthreads();
+    return found;
+}

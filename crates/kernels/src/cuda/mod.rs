@@ -1,0 +1,144 @@
+//! What the CUDA variants of all ops share: the texts that their sources begin with, and what they are launched by.
+//!
+//! A variant is a function on the host that puts kernels on a queue (`ops/<op>/cuda.rs`) and a source beside it
+//! (`cuda.cu`), specialised on the constants of the problem and compiled for the device that is there.
+
+use std::collections::BTreeMap;
+
+use device::cuda::{CudaError, Grid, Kernel, Memory, Queue};
+use gguf::DType;
+
+use crate::kv::{KvLayout, KvType};
+use crate::launch::KvFrame;
+
+/// First part of every source.
+pub(crate) const PRELUDE: &str = include_str!("prelude.cu");
+/// Weights in the blocks of the file; needs [`has_form`].
+pub(crate) const BLOCKS: &str = include_str!("blocks.cu");
+/// The paged cache; needs [`kv_constants`].
+pub(crate) const KV: &str = include_str!("kv.cu");
+
+/// What a variant is launched by.
+pub struct Launcher<'a> {
+    /// Where its kernels go.
+    pub queue: &'a Queue,
+    /// Where the weights are on the device.
+    pub weights: &'a DeviceWeights,
+}
+
+impl Launcher<'_> {
+    /// Enqueues a kernel; see [`Queue::launch`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Safety
+    /// As there.
+    pub unsafe fn launch<T: Copy>(&self, kernel: &Kernel<'_>, grid: Grid, args: &T) -> Result<(), CudaError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.queue.launch(kernel, grid, args) }
+    }
+
+    /// Where the device keeps what lies at this address on the host; null for null.
+    pub fn weight<T>(&self, host: *const T) -> *const T {
+        self.weights.at(host.cast()).cast()
+    }
+}
+
+/// Copies of weights on a device, found by their addresses on the host: plans name weights by these, whatever
+/// computes with them.
+#[derive(Debug, Default)]
+pub struct DeviceWeights {
+    places: BTreeMap<usize, (usize, Memory)>,
+}
+
+impl DeviceWeights {
+    /// Copies `bytes` to the queue's device, unless they are there already.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn add(&mut self, queue: &Queue, bytes: &[u8]) -> Result<(), CudaError> {
+        let Some(gpu) = queue.gpu().filter(|_| !bytes.is_empty()) else { return Ok(()) };
+        let key = bytes.as_ptr() as usize;
+        if self.places.get(&key).is_some_and(|(len, _)| *len >= bytes.len()) {
+            return Ok(());
+        }
+        let memory = Memory::new(gpu, bytes.len(), "weights")?;
+        // SAFETY: the memory is as large; pageable bytes are staged before the call returns.
+        unsafe { queue.upload(bytes, memory.as_ptr()) }?;
+        self.places.insert(key, (bytes.len(), memory));
+        Ok(())
+    }
+
+    /// Bytes on the device.
+    pub fn num_bytes(&self) -> usize {
+        self.places.values().map(|(len, _)| len).sum()
+    }
+
+    /// Whether there is a copy of what begins at this address.
+    pub fn has(&self, host: *const u8) -> bool {
+        host.is_null() || !self.at(host).is_null()
+    }
+
+    /// The copy of what lies at this address; null where there is none.
+    fn at(&self, host: *const u8) -> *const u8 {
+        let address = host as usize;
+        match self.places.range(..=address).next_back() {
+            Some((start, (len, memory))) if address - start < *len => {
+                memory.as_ptr().wrapping_add(address - start).cast_const()
+            }
+            _ => std::ptr::null(),
+        }
+    }
+}
+
+/// Whether `blocks.cu` can read rows of this type. The types whose codes are points of a lattice (IQ1 to IQ3) and the
+/// one with five trits to a byte are not written yet.
+pub(crate) fn has_form(dtype: DType) -> bool {
+    use DType::*;
+    !matches!(dtype, F64 | I8 | I16 | I32 | I64 | IQ1_S | IQ1_M | IQ2_XXS | IQ2_XS | IQ2_S | IQ3_XXS | IQ3_S | TQ1_0)
+}
+
+/// The constant that chooses a form in `blocks.cu`.
+pub(crate) fn type_constant(dtype: DType) -> (&'static str, i64) {
+    ("TYPE", i64::from(dtype.id()))
+}
+
+/// The constants of `kv.cu`.
+pub(crate) fn kv_constants(layout: &KvLayout) -> [(&'static str, i64); 6] {
+    let kind = |kv_type| i64::from(kv_type == KvType::F16);
+    [
+        ("DIM_K", layout.head_dim_k as i64),
+        ("DIM_V", layout.head_dim_v as i64),
+        ("K_TYPE", kind(layout.k)),
+        ("V_TYPE", kind(layout.v)),
+        ("BLOCK_SIZE", layout.block_size as i64),
+        ("NUM_KV_HEADS", layout.num_kv_heads as i64),
+    ]
+}
+
+/// Whether `kv.cu` knows the types of a cache.
+pub(crate) fn has_codec(layout: &KvLayout) -> bool {
+    [layout.k, layout.v].iter().all(|kv_type| matches!(kv_type, KvType::F32 | KvType::F16))
+}
+
+/// `Kv` of `kv.cu`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Kv {
+    storage: *mut u8,
+    views: *const crate::launch::KvView,
+    num_views: u32,
+    layer: u32,
+}
+
+impl Kv {
+    pub(crate) fn new(frame: &KvFrame, layer: u32) -> Self {
+        Kv { storage: frame.storage, views: frame.views, num_views: frame.num_views as u32, layer }
+    }
+}
+
+/// Blocks that cover `count` with `per_block` each.
+pub(crate) fn blocks(count: usize, per_block: usize) -> u32 {
+    count.div_ceil(per_block) as u32
+}

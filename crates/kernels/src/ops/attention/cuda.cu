@@ -1,0 +1,197 @@
+// Attention of one row and up to HEADS query heads of one KV head per block, over one part of the keys; with several
+// parts, `merge` puts them together. Everything in f32; online softmax (arXiv 2205.14135).
+//
+// The warps of a block take tiles of 32 keys in turn. Within a tile each lane scores one key, for all heads at once;
+// then the lanes share out the dimensions of the values.
+struct Args {
+    const float* q;
+    float* out;
+    float* partial; // [rows, heads, parts, DIM_V + 2], where there are several parts
+    Kv kv;
+    FaultPlace fault;
+    u32 num_parts;
+    u32 window;
+    float scale;
+    float softcap;
+};
+
+#define WARPS 4
+#define GROUP (NUM_HEADS / NUM_KV_HEADS)
+#define PASSES ((GROUP + HEADS - 1) / HEADS)
+// Dimensions of a value per lane: neighbours where they can be loaded together.
+#define DIMS ((DIM_V + 31) / 32)
+#define NEIGHBOURS (DIM_V % 64 == 0)
+#define NOTHING (-INFINITY_F)
+
+__device__ __forceinline__ int dim_of(int lane, int i) { return NEIGHBOURS ? lane * DIMS + i : lane + 32 * i; }
+
+// Eight neighbouring numbers of a key.
+__device__ __forceinline__ void load_eight(const u8* at, int first, float out[8]) {
+#if K_TYPE
+    uint4 raw = ((const uint4*)at)[first / 8];
+    u32 pairs[4] = {raw.x, raw.y, raw.z, raw.w};
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        float2 two = halves_to_floats(pairs[i]);
+        out[2 * i] = two.x;
+        out[2 * i + 1] = two.y;
+    }
+#else
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        float4 four = ((const float4*)at)[first / 4 + i];
+        out[4 * i] = four.x, out[4 * i + 1] = four.y, out[4 * i + 2] = four.z, out[4 * i + 3] = four.w;
+    }
+#endif
+}
+
+// This lane's dimensions of a value.
+__device__ __forceinline__ void load_value(const u8* at, int lane, float out[DIMS]) {
+#if V_TYPE && NEIGHBOURS
+#pragma unroll
+    for (int i = 0; i < DIMS / 2; i++) {
+        float2 two = halves_to_floats(((const u32*)at)[lane * (DIMS / 2) + i]);
+        out[2 * i] = two.x;
+        out[2 * i + 1] = two.y;
+    }
+#else
+#pragma unroll
+    for (int i = 0; i < DIMS; i++) {
+        int d = dim_of(lane, i);
+        out[i] = d >= DIM_V ? 0.0f : V_TYPE ? half_to_float(((const u16*)at)[d]) : ((const float*)at)[d];
+    }
+#endif
+}
+
+// Weight of what was summed under maximum `own` once the maximum is `all`.
+__device__ __forceinline__ float weight_of(float own, float all) { return own == NOTHING ? 0.0f : expf(own - all); }
+
+extern "C" __global__ void __launch_bounds__(32 * WARPS) attend(Args args) {
+    __shared__ float q[HEADS][(DIM_K + 3) / 4 * 4];
+    __shared__ float maxima[WARPS][HEADS], totals[WARPS][HEADS], sums[WARPS][HEADS][DIM_V];
+    wait_for_inputs();
+    const Kv& kv = args.kv;
+    u32 row = blockIdx.x, kv_head = blockIdx.y / PASSES, first_head = blockIdx.y % PASSES * HEADS;
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, num_heads = min(HEADS, GROUP - (int)first_head);
+    u32 head = kv_head * GROUP + first_head; // of the queries
+    for (int i = threadIdx.x; i < HEADS * DIM_K; i += blockDim.x) {
+        int h = i / DIM_K, d = i % DIM_K;
+        q[h][d] = h < num_heads ? args.q[((u64)row * NUM_HEADS + head + h) * DIM_K + d] : 0.0f;
+    }
+    const KvView& view = kv.views[view_of(kv, row)]; // all threads have stored their part of q after this
+    u32 end = num_cached(view, kv.layer, kv_head) + row - view.first_row + 1;
+    u32 start = args.window && end > args.window ? end - args.window : 0;
+    u32 num_tiles = (end - start + 31) / 32, tiles_per_part = (num_tiles + args.num_parts - 1) / args.num_parts;
+    tiles_per_part = max(tiles_per_part, (u32)WARPS);
+    u32 first_tile = blockIdx.z * tiles_per_part, last_tile = min(num_tiles, first_tile + tiles_per_part);
+
+    float largest[HEADS], total[HEADS], sum[HEADS][DIMS];
+#pragma unroll
+    for (int h = 0; h < HEADS; h++) {
+        largest[h] = NOTHING;
+        total[h] = 0;
+#pragma unroll
+        for (int i = 0; i < DIMS; i++) sum[h][i] = 0;
+    }
+    for (u32 tile = first_tile + warp; tile < last_tile; tile += WARPS) {
+        u32 first = start + 32 * tile, key = min(first + lane, end - 1); // beyond the end: the last key, not counted
+        u8* block = block_of(kv, view, kv_head, key);
+        const u8* at = key_at(block, key);
+        float score[HEADS] = {};
+#if DIM_K % 8 == 0
+#pragma unroll 4
+        for (int d = 0; d < DIM_K; d += 8) {
+            float eight[8];
+            load_eight(at, d, eight);
+#pragma unroll
+            for (int h = 0; h < HEADS; h++)
+#pragma unroll
+                for (int i = 0; i < 8; i++) score[h] += q[h][d + i] * eight[i];
+        }
+#else
+        for (int d = 0; d < DIM_K; d++) {
+            float one = K_TYPE ? half_to_float(((const u16*)at)[d]) : ((const float*)at)[d];
+#pragma unroll
+            for (int h = 0; h < HEADS; h++) score[h] += q[h][d] * one;
+        }
+#endif
+#pragma unroll
+        for (int h = 0; h < HEADS; h++) {
+            float value = score[h] * args.scale;
+            if (args.softcap > 0) value = args.softcap * tanhf(value / args.softcap);
+            if (first + lane >= end) value = NOTHING;
+            float before = largest[h], now = fmaxf(before, warp_max(value));
+            float base = now == NOTHING ? 0.0f : now, shrink = weight_of(before, base);
+            score[h] = expf(value - base);
+            total[h] = total[h] * shrink + score[h];
+            largest[h] = now;
+#pragma unroll
+            for (int i = 0; i < DIMS; i++) sum[h][i] *= shrink;
+        }
+        u64 value_address = (u64)value_at(block, key);
+        int count = min(32u, end - first);
+        for (int j = 0; j < count; j++) {
+            float value[DIMS];
+            load_value((const u8*)__shfl_sync(FULL, value_address, j), lane, value);
+#pragma unroll
+            for (int h = 0; h < HEADS; h++) {
+                float weight = __shfl_sync(FULL, score[h], j);
+#pragma unroll
+                for (int i = 0; i < DIMS; i++) sum[h][i] += weight * value[i];
+            }
+        }
+    }
+#pragma unroll
+    for (int h = 0; h < HEADS; h++) {
+        float all = warp_sum(total[h]);
+        if (lane == 0) maxima[warp][h] = largest[h], totals[warp][h] = all;
+#pragma unroll
+        for (int i = 0; i < DIMS; i++)
+            if (dim_of(lane, i) < DIM_V) sums[warp][h][dim_of(lane, i)] = sum[h][i];
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < num_heads * DIM_V; i += blockDim.x) {
+        int h = i / DIM_V, d = i % DIM_V;
+        float all = NOTHING, weights = 0, value = 0;
+        for (int w = 0; w < WARPS; w++) all = fmaxf(all, maxima[w][h]);
+        for (int w = 0; w < WARPS; w++) {
+            float weight = weight_of(maxima[w][h], all);
+            if (maxima[w][h] == NOTHING && totals[w][h] == 0) continue; // saw no key
+            weights += weight * totals[w][h];
+            value += weight * sums[w][h][d];
+        }
+        u64 query = (u64)row * NUM_HEADS + head + h;
+        if (args.num_parts == 1) {
+            args.out[query * DIM_V + d] = value / weights;
+            if (d == 0 && !(weights > 0 && weights < INFINITY_F)) raise(args.fault, faults_of(weights));
+        } else {
+            float* to = args.partial + (query * args.num_parts + blockIdx.z) * (DIM_V + 2);
+            to[2 + d] = value;
+            if (d == 0) to[0] = all, to[1] = weights;
+        }
+    }
+}
+
+// One row and query head per block.
+extern "C" __global__ void __launch_bounds__(128) merge(Args args) {
+    wait_for_inputs();
+    u64 query = (u64)blockIdx.x * NUM_HEADS + blockIdx.y;
+    const float* parts = args.partial + query * args.num_parts * (DIM_V + 2);
+    float all = NOTHING, weights = 0;
+    for (u32 p = 0; p < args.num_parts; p++) all = fmaxf(all, parts[p * (DIM_V + 2)]);
+    for (u32 p = 0; p < args.num_parts; p++) {
+        const float* part = parts + p * (DIM_V + 2);
+        weights += weight_of(part[0], all) * part[1];
+        if (part[0] == NOTHING) weights += part[1]; // nothing, or the NaN of keys that all have no score
+    }
+    for (int d = threadIdx.x; d < DIM_V; d += blockDim.x) {
+        float value = 0;
+        for (u32 p = 0; p < args.num_parts; p++) {
+            const float* part = parts + p * (DIM_V + 2);
+            float weight = weight_of(part[0], all);
+            if (weight != 0) value += weight * part[2 + d];
+        }
+        args.out[query * DIM_V + d] = value / weights;
+    }
+    if (threadIdx.x == 0 && !(weights > 0 && weights < INFINITY_F)) raise(args.fault, faults_of(weights));
+}
