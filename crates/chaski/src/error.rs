@@ -38,6 +38,26 @@ pub enum Error {
         /// Bytes for one block of each sequence.
         least: u64,
     },
+    /// The GPU has no room for the layers that were asked for.
+    #[error(
+        "-ngl {asked}: {asked} of {all} layers need {needed_bytes} bytes on the GPU, {free_bytes} are free; \
+         -ngl {fits} would fit, and so does -ngl auto"
+    )]
+    GpuMemory {
+        /// Layers asked for, the output as one.
+        asked: u32,
+        /// Layers there are, the output as one.
+        all: u32,
+        /// What they need, with what is worked in.
+        needed_bytes: usize,
+        /// What is free.
+        free_bytes: usize,
+        /// Layers that have room.
+        fits: u32,
+    },
+    /// The GPU failed before the model was loaded.
+    #[error("the GPU: {0}")]
+    Gpu(device::Error),
     /// The file cannot be opened.
     #[error(transparent)]
     File(device::Error),

@@ -11,11 +11,13 @@
 mod capacity;
 mod error;
 mod explain;
+mod gpu;
 mod llm;
 mod options;
 
 pub use engine::observer::OpCount;
 pub use error::Error;
 pub use explain::ExplainRow;
+pub use gpu::{Gpu, GpuLayers};
 pub use llm::{Llm, model_files};
 pub use options::{Options, PlanKind};

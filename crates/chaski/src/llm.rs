@@ -19,6 +19,7 @@ use model::{Graph, Hparams, WeightMemory, Weights};
 use text::Tokenizer;
 
 use crate::explain::ExplainRow;
+use crate::gpu::{Gpu, divide};
 use crate::{Error, Options, capacity};
 
 /// An opened model.
@@ -46,6 +47,19 @@ impl Llm {
     /// # Errors
     /// As [`Llm::open`].
     pub fn open_watched(path: &Path, options: &Options, progress: &mut dyn FnMut(usize, usize)) -> Result<Self, Error> {
+        Self::open_on(path, options, None, progress)
+    }
+
+    /// The same with a GPU, which takes as many layers as `options` say.
+    ///
+    /// # Errors
+    /// As [`Llm::open`], or when the GPU has no room for what it is to take.
+    pub fn open_on(
+        path: &Path,
+        options: &Options,
+        gpu: Option<Gpu>,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Self, Error> {
         let techniques = options.resolve().map_err(Error::Technique)?;
         let named = |cause| Error::Model { path: path.display().to_string(), cause };
         let files = model_files(path).iter().map(|part| Mapping::open(part)).collect::<Result<Vec<_>, _>>();
@@ -60,7 +74,7 @@ impl Llm {
         let tokenizer = Tokenizer::from_metadata(metadata)
             .map_err(|cause| Error::Text { path: path.display().to_string(), cause })?;
         let context = if options.context == 0 { hparams.context_length } else { options.context };
-        let graph = Arc::new(Graph::build(&hparams, &weights, context).map_err(named)?);
+        let graph = Graph::build(&hparams, &weights, context).map_err(named)?;
         let chat_template = metadata.opt_str("tokenizer.chat_template").ok().flatten().map(str::to_owned);
         let tokens = tokenizer.vocab().len();
         if tokens > graph.vocab_size {
@@ -69,6 +83,10 @@ impl Llm {
         let (k, v) = options.kv_types(&techniques);
         let groups = Runner::groups(&graph, k, v);
         let limits = capacity::limits(options, hparams.context_length, &groups)?;
+        let taken = gpu.map(|gpu| gpu.take(options, &graph, &weights, &groups, &limits)).transpose()?.flatten();
+        let (queue, offload) = taken.unzip();
+        let graph = divide(graph, offload.as_ref());
+        let groups = Runner::groups(&graph, k, v);
         let mut cache = KvCache::new(groups, limits)?;
         if options.cache_prompts {
             cache.share_prefixes()?;
@@ -80,17 +98,23 @@ impl Llm {
             max_rows: limits.step_tokens as usize,
             k,
             v,
+            offload,
             one_plan: options.batch_invariant,
             watch: options.watch,
             inject: options.inject.clone(),
         };
         if options.repack {
-            let matrices = worth_repacking(&graph, &runner_options.hardware, &runner_options.policy);
+            let matrices = worth_repacking(
+                &graph,
+                &runner_options.hardware,
+                &runner_options.policy,
+                runner_options.offload.as_ref(),
+            );
             let mut pool = Pool::new(options.threads).map_err(|error| named(error.into()))?;
             weights.repack(&matrices, &mut pool, progress).map_err(named)?;
         }
         let weights = Arc::new(weights);
-        let runner = Runner::new(&graph, &weights, &cache, &runner_options).map_err(named)?;
+        let runner = Runner::with_gpu(&graph, &weights, &cache, &runner_options, queue).map_err(named)?;
         let rules = Rules { max_waiting: options.max_waiting, ..Rules::of(&limits) };
         let rules = if options.batch_invariant { rules.with_fixed_chunks() } else { rules };
         runner.check_injections()?;
@@ -173,6 +197,18 @@ impl Llm {
     /// How the weights are held: what was laid out anew and what is read where the files are mapped.
     pub fn weight_memory(&self) -> WeightMemory {
         self.weights.memory()
+    }
+
+    /// Layers on the GPU of how many there are, the output as one of them.
+    pub fn gpu_layers(&self) -> (u32, u32) {
+        let runner = self.engine.runner();
+        let all = runner.graph().hparams.layers.len() as u32 + 1;
+        (runner.offload().map_or(0, |offload| (all - offload.first_layer).min(all)), all)
+    }
+
+    /// Bytes of weights on the GPU.
+    pub fn gpu_weight_bytes(&self) -> usize {
+        self.engine.runner().gpu_weight_bytes()
     }
 
     /// What the watch over numbers has told since this was last asked.

@@ -6,6 +6,8 @@ use engine::technique::{KvCodec, Resolved, State, Switch, SwitchError, Technique
 use engine::watch::WatchOptions;
 use kernels::{KvType, Policy};
 
+use crate::GpuLayers;
+
 /// Which plan judges or runs (ARCHITECTURE.md, "Three plans").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlanKind {
@@ -42,6 +44,8 @@ pub struct Options {
     pub isa: Option<Isa>,
     /// Whether weights may be laid out anew where a kernel gains by it; else all are read where they are mapped.
     pub repack: bool,
+    /// Layers on the GPU, where [`crate::Llm::open_on`] is given one.
+    pub gpu_layers: GpuLayers,
     /// Worker threads.
     pub threads: usize,
     /// Tokens of context; 0 for what the model was trained for.
@@ -114,6 +118,7 @@ impl Default for Options {
             plan: PlanKind::Baseline,
             isa: None,
             repack: true,
+            gpu_layers: GpuLayers::Fit,
             threads: Hardware::probe().num_cores,
             context: 0,
             batch: 2048,

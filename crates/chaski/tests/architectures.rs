@@ -180,12 +180,25 @@ fn every_op_of_a_plan_agrees_with_the_interpreter() {
                 k: KvType::F32,
                 v: KvType::F32,
                 block_size: 16,
+                offload: None,
             };
             let Plan { program, info, .. } = Plan::build(&graph, &weights, &options).unwrap();
             let Program { steps, arena_bytes, max_rows, max_outputs, vocab_size, .. } = program;
             let single = |step| {
+                let (segments, results, graphs) = Default::default();
                 let record = Record::default();
-                Program { steps: vec![step], arena_bytes, max_rows, max_outputs, vocab_size, logits: None, record }
+                Program {
+                    steps: vec![step],
+                    segments,
+                    results,
+                    graphs,
+                    arena_bytes,
+                    max_rows,
+                    max_outputs,
+                    vocab_size,
+                    logits: None,
+                    record,
+                }
             };
             let programs: Vec<Program> = steps.into_iter().map(single).collect();
             let mut executor = Executor::new(Pool::new(2).unwrap(), arena_bytes).unwrap();

@@ -43,6 +43,9 @@ pub enum Error {
         /// The operating system's answer.
         source: std::io::Error,
     },
+    /// The GPU failed.
+    #[error(transparent)]
+    Cuda(#[from] cuda::CudaError),
     /// A worker failed.
     #[error(transparent)]
     Pool(#[from] PoolError),

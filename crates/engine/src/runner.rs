@@ -10,8 +10,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
+use device::cuda::Queue;
 use device::{Hardware, Pool};
-use kernels::{CacheSlot, Executor, KvType, Policy, Rows, TurnKey};
+use kernels::{CacheSlot, DeviceSide, Executor, KvType, Place, Policy, Rows, TurnKey};
+use model::plan::Offload;
 use model::{Graph, Plan, PlanOptions, Results, StepInfo, Weights};
 
 use crate::batch::{Batch, BlockCopy};
@@ -42,6 +44,8 @@ pub struct RunnerOptions {
     pub k: KvType,
     /// Element type of cached values.
     pub v: KvType,
+    /// What the GPU computes; its layers are those that the graph's groups say.
+    pub offload: Option<Offload>,
     /// Plans every step with the kernels for many rows, so that a row's bits do not depend on how many
     /// there are.
     pub one_plan: bool,
@@ -79,12 +83,37 @@ impl Runner {
         cache: &KvCache,
         options: &RunnerOptions,
     ) -> Result<Self, model::Error> {
+        Self::with_gpu(graph, weights, cache, options, None)
+    }
+
+    /// The same with a GPU for what `options.offload` gives it; weights and cache of its layers go there.
+    ///
+    /// # Errors
+    /// As [`Runner::new`], or when the GPU has no room.
+    pub fn with_gpu(
+        graph: &Arc<Graph>,
+        weights: &Arc<Weights>,
+        cache: &KvCache,
+        options: &RunnerOptions,
+        gpu: Option<Queue>,
+    ) -> Result<Self, model::Error> {
         let plans = plan_all(graph, weights, options)?;
         let arena_bytes = plans.iter().map(|plan| plan.program.arena_bytes).max().unwrap_or(0);
         let mut executor = Executor::new(Pool::new(options.num_threads)?, arena_bytes)?;
+        if let (Some(queue), Some(offload)) = (gpu, &options.offload) {
+            let mut side = DeviceSide::new(queue, arena_bytes).map_err(device::Error::from)?;
+            for bytes in offload.weights(graph, weights) {
+                side.add_weights(bytes).map_err(device::Error::from)?;
+            }
+            executor.attach(side);
+        }
         for (index, group) in graph.groups.iter().enumerate() {
             let layout = plan_options(options, Rows::One).kv_layout(graph, index as u32);
-            executor.add_group(layout, group.layers.len(), cache.num_blocks(index) as usize)?;
+            let (num_layers, num_blocks) = (group.layers.len(), cache.num_blocks(index) as usize);
+            match group.place {
+                Place::Cpu => executor.add_group(layout, num_layers, num_blocks)?,
+                Place::Cuda => executor.add_gpu_group(layout, num_layers, num_blocks)?,
+            }
         }
         let tables = BlockTables::new(graph.groups.len());
         let tallies = vec![Tally::new(graph); plans.len()];
@@ -157,6 +186,16 @@ impl Runner {
     /// Worker threads in use.
     pub fn num_workers(&self) -> usize {
         self.executor.num_workers()
+    }
+
+    /// What the GPU computes.
+    pub fn offload(&self) -> Option<&Offload> {
+        self.options.offload.as_ref()
+    }
+
+    /// Bytes of weights on the GPU.
+    pub fn gpu_weight_bytes(&self) -> usize {
+        self.executor.gpu().map_or(0, DeviceSide::weight_bytes)
     }
 
     /// Bytes of the KV cache.
@@ -253,6 +292,7 @@ fn plan_options(options: &RunnerOptions, rows: Rows) -> PlanOptions {
         k: options.k,
         v: options.v,
         block_size: BLOCK_SIZE,
+        offload: options.offload.clone(),
     }
 }
 

@@ -1,23 +1,35 @@
 //! Owns the memory and the workers a plan runs on, and runs it: the safe face of `launch` for the
-//! engine, which holds no unsafe code of its own.
+//! engine, which holds no unsafe code of its own. With a GPU ([`DeviceSide`]) parts of a plan run there.
 //!
 //! Plans are trusted: whoever builds a [`Program`] answers for its slots lying inside `arena_bytes`
 //! and its weights living as long as it. What comes from outside (token ids, positions, rows, block
 //! tables) is checked here, once per step.
 
+mod device;
+
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use device::{Buffer, Error, Pool, PoolError};
+use ::device::cuda::CudaError;
+use ::device::{Buffer, Error, Pool, PoolError};
+
+pub use self::device::{DeviceSide, Graphs, Segment, Transfer};
 
 use crate::kv::KvLayout;
 use crate::launch::{Frame, KvFrame, KvView, Run, Slot, walk, walk_part};
 use crate::record::Record;
+use crate::variant::Place;
 
 /// A finished plan as the executor needs it.
 pub struct Program {
     /// The steps in order.
     pub steps: Vec<Box<dyn Run>>,
+    /// Who computes which of them, in order; empty where the CPU computes all.
+    pub segments: Vec<Segment>,
+    /// What the host reads of the GPU's results at the end.
+    pub results: Vec<Transfer>,
+    /// Parts for the GPU as it has recorded them.
+    pub graphs: Graphs,
     /// Size of the arena it works in.
     pub arena_bytes: usize,
     /// Most rows it was laid out for.
@@ -79,6 +91,7 @@ struct Group {
     layout: KvLayout,
     num_layers: usize,
     num_blocks: usize,
+    /// Empty where the GPU holds it.
     storage: Buffer,
     views: Vec<KvView>,
 }
@@ -103,6 +116,9 @@ pub enum StepError {
     /// A kernel panicked.
     #[error(transparent)]
     Pool(#[from] PoolError),
+    /// The GPU failed.
+    #[error(transparent)]
+    Cuda(#[from] CudaError),
 }
 
 /// Memory and workers.
@@ -111,6 +127,9 @@ pub struct Executor {
     arena: Buffer,
     groups: Vec<Group>,
     frames: Vec<KvFrame>,
+    gpu: Option<DeviceSide>,
+    /// Of the groups, as the GPU sees them.
+    gpu_frames: Vec<KvFrame>,
 }
 
 // SAFETY: the raw pointers in views and frames are rewritten before every use and never outlive `run`.
@@ -122,7 +141,29 @@ impl Executor {
     /// # Errors
     /// When memory is refused.
     pub fn new(pool: Pool, arena_bytes: usize) -> Result<Self, Error> {
-        Ok(Self { pool, arena: Buffer::zeroed(arena_bytes, "activations")?, groups: Vec::new(), frames: Vec::new() })
+        Ok(Self {
+            pool,
+            arena: Buffer::zeroed(arena_bytes, "activations")?,
+            groups: Vec::new(),
+            frames: Vec::new(),
+            gpu: None,
+            gpu_frames: Vec::new(),
+        })
+    }
+
+    /// Lets `gpu` run the parts of plans that are made for it. Before any group is added.
+    pub fn attach(&mut self, gpu: DeviceSide) {
+        self.gpu = Some(gpu);
+    }
+
+    /// The GPU's half.
+    pub fn gpu(&self) -> Option<&DeviceSide> {
+        self.gpu.as_ref()
+    }
+
+    /// The GPU's half, to give it weights.
+    pub fn gpu_mut(&mut self) -> Option<&mut DeviceSide> {
+        self.gpu.as_mut()
     }
 
     /// Adds the storage of a KV group of `num_blocks` physical blocks.
@@ -132,6 +173,22 @@ impl Executor {
     pub fn add_group(&mut self, layout: KvLayout, num_layers: usize, num_blocks: usize) -> Result<(), Error> {
         let bytes = num_blocks.saturating_mul(layout.block_bytes());
         let storage = Buffer::zeroed(bytes, "the KV cache")?;
+        if let Some(gpu) = &mut self.gpu {
+            gpu.add_group(None)?;
+        }
+        self.groups.push(Group { layout, num_layers, num_blocks, storage, views: Vec::new() });
+        Ok(())
+    }
+
+    /// Adds a KV group that the GPU holds.
+    ///
+    /// # Errors
+    /// When there is no GPU, or no room on it.
+    pub fn add_gpu_group(&mut self, layout: KvLayout, num_layers: usize, num_blocks: usize) -> Result<(), Error> {
+        let bytes = num_blocks.saturating_mul(layout.block_bytes());
+        let Some(gpu) = &mut self.gpu else { return Err(CudaError::NoDevice("none is attached".to_owned()).into()) };
+        gpu.add_group(Some(bytes))?;
+        let storage = Buffer::zeroed(0, "the KV cache")?;
         self.groups.push(Group { layout, num_layers, num_blocks, storage, views: Vec::new() });
         Ok(())
     }
@@ -143,7 +200,7 @@ impl Executor {
 
     /// Bytes of the KV cache.
     pub fn kv_bytes(&self) -> usize {
-        self.groups.iter().map(|group| group.storage.len()).sum()
+        self.groups.iter().map(|group| group.num_blocks * group.layout.block_bytes()).sum()
     }
 
     /// Runs `program` on `inputs`; results are read with [`Executor::values`], what went wrong with the
@@ -155,9 +212,39 @@ impl Executor {
     pub fn run(&mut self, program: &Program, inputs: &StepInputs<'_>) -> Result<(), StepError> {
         let begin = Instant::now();
         let frame = self.frame(program, inputs)?;
-        // SAFETY: `check` bounded everything that varies; the plan answers for the rest.
-        unsafe { walk(&mut self.pool, &program.steps, &frame, &program.record) }?;
+        if program.segments.is_empty() {
+            // SAFETY: `check` bounded everything that varies; the plan answers for the rest.
+            unsafe { walk(&mut self.pool, &program.steps, &frame, &program.record) }?;
+        } else {
+            self.run_segments(program, inputs, &frame)?;
+        }
         program.record.add_run(begin.elapsed());
+        Ok(())
+    }
+
+    /// The parts of a plan in order, each where it belongs.
+    fn run_segments(&mut self, program: &Program, inputs: &StepInputs<'_>, frame: &Frame) -> Result<(), StepError> {
+        let Some(gpu) = &mut self.gpu else { return Err(CudaError::NoDevice("none is attached".to_owned()).into()) };
+        let views: Vec<&[KvView]> = self.groups.iter().map(|group| &group.views[..]).collect();
+        let device_frame = gpu.begin(frame, inputs, &views, &mut self.gpu_frames)?;
+        let num_views = views.first().map_or(0, |views| views.len());
+        for segment in &program.segments {
+            match segment.place {
+                Place::Cpu => {
+                    gpu.fetch(&segment.inputs, frame, &self.arena)?;
+                    let steps = segment.steps.clone();
+                    // SAFETY: as in `run`; the GPU has done what these steps read.
+                    unsafe { walk_part(&mut self.pool, &program.steps, steps, frame, &program.record) }?;
+                }
+                Place::Cuda => {
+                    gpu.run(&program.steps, segment, &program.graphs, &device_frame, num_views, &self.arena)?;
+                }
+            }
+        }
+        gpu.fetch(&program.results, frame, &self.arena)?;
+        if let Some(finding) = gpu.end()? {
+            program.record.found(finding);
+        }
         Ok(())
     }
 
@@ -173,9 +260,24 @@ impl Executor {
     ) -> Result<(), StepError> {
         let begin = Instant::now();
         let frame = self.frame(program, inputs)?;
-        for index in 0..program.steps.len() {
-            // SAFETY: as in `run`; `after` reaches the same memory only through methods that check.
-            unsafe { walk_part(&mut self.pool, &program.steps, index..index + 1, &frame, &program.record) }?;
+        let views: Vec<&[KvView]> = self.groups.iter().map(|group| &group.views[..]).collect();
+        let device_frame = match self.gpu.as_mut().filter(|_| !program.segments.is_empty()) {
+            Some(gpu) => Some(gpu.begin(&frame, inputs, &views, &mut self.gpu_frames)?),
+            None => None,
+        };
+        for (index, step) in program.steps.iter().enumerate() {
+            match (step.place(), &mut self.gpu, &device_frame) {
+                (Place::Cuda, Some(gpu), Some(device_frame)) => {
+                    gpu.mirror(&self.arena, program.arena_bytes, false)?;
+                    gpu.enqueue(&program.steps, index..index + 1, device_frame)?;
+                    gpu.mirror(&self.arena, program.arena_bytes, true)?;
+                    if let Some(finding) = gpu.end()? {
+                        program.record.found(finding);
+                    }
+                }
+                // SAFETY: as in `run`; `after` reaches the same memory only through methods that check.
+                _ => unsafe { walk_part(&mut self.pool, &program.steps, index..index + 1, &frame, &program.record) }?,
+            }
             if after(index, self).is_break() {
                 break;
             }
@@ -191,6 +293,9 @@ impl Executor {
     pub fn reserve(&mut self, arena_bytes: usize) -> Result<(), Error> {
         if arena_bytes > self.arena.len() {
             self.arena = Buffer::zeroed(arena_bytes, "activations")?;
+        }
+        if let Some(gpu) = &mut self.gpu {
+            gpu.reserve(arena_bytes)?;
         }
         Ok(())
     }
@@ -271,12 +376,15 @@ impl Executor {
         num_tokens: u32,
         mut turn: Option<TurnKey<'_>>,
     ) -> Result<(), StepError> {
-        let group = self.group(group)?;
+        let (index, group) = (group, self.group(group)?);
         let (layout, num) = (group.layout, num_tokens as usize);
         let run = group.num_layers * layout.num_kv_heads;
         for slot in [from, to] {
             within("block", slot.block as usize + run, group.num_blocks + 1)?;
             within("slot", slot.offset as usize + num, layout.block_size + 1)?;
+        }
+        if let Some((gpu, storage)) = self.gpu.as_ref().and_then(|gpu| Some((gpu, gpu.storage(index)?))) {
+            return Ok(gpu.move_tokens(storage, &layout, run, [from, to], num, turn)?);
         }
         let mut key = vec![0f32; layout.head_dim_k];
         for i in 0..run {

@@ -24,7 +24,8 @@ pub mod variant;
 mod weights;
 
 pub use cost::{Cost, Reach, Unit, Work};
-pub use executor::{CacheSlot, Executor, Program, SequenceView, StepError, StepInputs, TurnKey};
+pub use executor::{CacheSlot, DeviceSide, Executor, Graphs, Program, Segment, SequenceView};
+pub use executor::{StepError, StepInputs, Transfer, TurnKey};
 pub use fault::{Faults, Finding};
 pub use kv::{KvLayout, KvType, Redo};
 pub use launch::{Frame, KvFrame, KvView, RowSet, Run, Slot, Step, Weight, walk};

@@ -54,6 +54,11 @@ impl Record {
         Some(Finding { step: step as usize, faults: Faults::from_bits(word as u32) })
     }
 
+    /// Keeps what the GPU noticed, unless an earlier step was noted.
+    pub(crate) fn found(&self, finding: Finding) {
+        self.keep(finding.step, finding.faults.bits());
+    }
+
     /// Keeps what a worker noticed in step `index`, unless an earlier step was noted.
     #[inline(always)]
     pub(crate) fn note(&self, index: usize, shard: &Shard<'_>) {

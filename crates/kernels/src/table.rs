@@ -30,7 +30,7 @@ pub struct OpRow {
     /// Its variants, best first.
     pub variants: fn() -> Vec<VariantRow>,
     /// The conformance suite over the op's variants for CUDA devices.
-    pub conform_cuda: fn(&Queue, &mut Pool, u64) -> Vec<Verdict>,
+    pub conform_cuda: fn(&Queue, &mut Pool, u64, usize) -> Vec<Verdict>,
     /// The conformance suite over those of these variants that run the op, held against its reference.
     pub conform: Suite,
 }

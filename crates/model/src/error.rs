@@ -51,6 +51,12 @@ pub enum Error {
         /// Its type.
         dtype: gguf::DType,
     },
+    /// The GPU lacks a kernel for what must be done where its cache is.
+    #[error("the GPU has no kernel for {what}")]
+    Offload {
+        /// The step.
+        what: String,
+    },
     /// A number in the metadata that makes no sense.
     #[error("metadata {key}: {value} is not {expected}")]
     Metadata {

@@ -1,9 +1,9 @@
 //! A model as a list of operations on named values, in execution order. Built once per model; read by
 //! the planner, which chooses kernels and places, and by the interpreter, which chooses nothing.
 
-use kernels::RowSet;
 use kernels::ops::glu::Activation;
 use kernels::ops::rope::Pairing;
+use kernels::{Place, RowSet};
 
 use crate::blocks;
 use crate::weights::{Matrix, Vector};
@@ -59,6 +59,8 @@ pub struct KvGroup {
     pub num_kv_heads: usize,
     /// Keys a query sees; 0 for all.
     pub window: u32,
+    /// Who computes these layers and holds their cache.
+    pub place: Place,
 }
 
 /// A model, ready to be planned or interpreted.
@@ -98,6 +100,19 @@ impl Graph {
         let (hidden, logits) = blocks::logits(&mut builder, x, &table)?;
         let Builder { values, nodes, groups, .. } = builder;
         Ok(Self { hparams: hparams.clone(), vocab_size, context, values, nodes, groups, hidden, logits })
+    }
+
+    /// Gives the layers from `first_layer` on to the GPU: groups of the cache that have layers on both sides part.
+    pub fn offload(&mut self, first_layer: u32) {
+        let groups = std::mem::take(&mut self.groups);
+        for group in groups {
+            let (gpu, cpu): (Vec<u32>, Vec<u32>) = group.layers.iter().partition(|&&layer| layer >= first_layer);
+            for (layers, place) in [(cpu, Place::Cpu), (gpu, Place::Cuda)] {
+                if !layers.is_empty() {
+                    self.groups.push(KvGroup { layers, place, ..group.clone() });
+                }
+            }
+        }
     }
 
     /// Group of a model layer, and the layer's place in it.

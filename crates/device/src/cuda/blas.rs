@@ -47,7 +47,7 @@ impl Blas {
     pub(super) fn new(gpu: &Arc<Gpu>) -> Result<Self, CudaError> {
         gpu.make_current()?;
         let handle = result::create_handle().map_err(|error| failed("cublasLtCreate", &error))?;
-        let workspace = Memory::new(gpu, WORKSPACE_BYTES, "cuBLASLt's workspace")?;
+        let workspace = Memory::on_device(gpu, WORKSPACE_BYTES, "cuBLASLt's workspace")?;
         Ok(Self { handle, workspace, products: RefCell::default() })
     }
 

@@ -4,15 +4,23 @@ use std::sync::Arc;
 
 use cudarc::driver::sys::{self, CUdeviceptr, CUresult};
 
+use crate::Buffer;
+
 use super::error::{CudaError, check};
 use super::gpu::Gpu;
 
 /// A piece of device memory. Its address is an ordinary pointer that only kernels and copies may follow.
 #[derive(Debug)]
 pub struct Memory {
-    gpu: Arc<Gpu>,
-    address: CUdeviceptr,
+    home: Home,
     bytes: usize,
+}
+
+#[derive(Debug)]
+enum Home {
+    Device(Arc<Gpu>, CUdeviceptr),
+    /// Of a queue whose kernels run on the host.
+    Host(Buffer),
 }
 
 impl Memory {
@@ -20,7 +28,7 @@ impl Memory {
     ///
     /// # Errors
     /// [`CudaError::OutOfMemory`] with what is left.
-    pub fn new(gpu: &Arc<Gpu>, bytes: usize, purpose: &'static str) -> Result<Self, CudaError> {
+    pub(super) fn on_device(gpu: &Arc<Gpu>, bytes: usize, purpose: &'static str) -> Result<Self, CudaError> {
         gpu.make_current()?;
         let mut address = 0;
         // SAFETY: a context is current; the memory is freed when this is dropped.
@@ -28,13 +36,24 @@ impl Memory {
             CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
                 Err(CudaError::OutOfMemory { bytes, purpose, free_bytes: gpu.free_bytes().unwrap_or(0) })
             }
-            result => check("cuMemAlloc", result).map(|()| Self { gpu: Arc::clone(gpu), address, bytes }),
+            result => {
+                check("cuMemAlloc", result).map(|()| Self { home: Home::Device(Arc::clone(gpu), address), bytes })
+            }
         }
+    }
+
+    /// The same of the host's memory.
+    pub(super) fn on_host(bytes: usize, purpose: &'static str) -> Result<Self, CudaError> {
+        let buffer = host_buffer(bytes, purpose)?;
+        Ok(Self { home: Home::Host(buffer), bytes })
     }
 
     /// Where it begins.
     pub fn as_ptr(&self) -> *mut u8 {
-        self.address as *mut u8
+        match &self.home {
+            Home::Device(_, address) => *address as *mut u8,
+            Home::Host(buffer) => buffer.as_ptr(),
+        }
     }
 
     /// Its size.
@@ -50,57 +69,62 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        if self.gpu.make_current().is_ok() {
-            // SAFETY: allocated in `new`; freeing waits for kernels that are still running.
-            let _ = unsafe { sys::cuMemFree_v2(self.address) };
+        let Home::Device(gpu, address) = &self.home else { return };
+        if gpu.make_current().is_ok() {
+            // SAFETY: allocated in `on_device`; freeing waits for kernels that are still running.
+            let _ = unsafe { sys::cuMemFree_v2(*address) };
         }
     }
+}
+
+fn host_buffer(bytes: usize, purpose: &'static str) -> Result<Buffer, CudaError> {
+    Buffer::zeroed(bytes, purpose).map_err(|_| CudaError::OutOfMemory { bytes, purpose, free_bytes: 0 })
 }
 
 /// Host memory that copies to and from the device need not stage: locked in its place.
 #[derive(Debug)]
 pub struct Pinned {
-    gpu: Arc<Gpu>,
-    address: *mut u8,
-    bytes: usize,
+    /// What locked it; `None` for plain memory.
+    gpu: Option<Arc<Gpu>>,
+    buffer: Buffer,
 }
 
-// SAFETY: plain memory with one owner.
-unsafe impl Send for Pinned {}
-
 impl Pinned {
-    /// Takes `bytes` zeroed bytes.
+    /// Takes `bytes` zeroed bytes and locks them.
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn zeroed(gpu: &Arc<Gpu>, bytes: usize) -> Result<Self, CudaError> {
+    pub(super) fn zeroed(gpu: &Arc<Gpu>, bytes: usize) -> Result<Self, CudaError> {
         gpu.make_current()?;
-        let mut address = std::ptr::null_mut();
-        // SAFETY: a context is current; the memory is freed when this is dropped.
-        check("cuMemHostAlloc", unsafe { sys::cuMemHostAlloc(&mut address, bytes.max(1), 0) })?;
-        // SAFETY: just allocated with that size.
-        unsafe { std::ptr::write_bytes(address.cast::<u8>(), 0, bytes.max(1)) };
-        Ok(Self { gpu: Arc::clone(gpu), address: address.cast(), bytes })
+        let buffer = host_buffer(bytes, "what goes to the GPU and back")?;
+        // SAFETY: a context is current; the buffer stays where it is and is unlocked before it goes.
+        let locked = unsafe { sys::cuMemHostRegister_v2(buffer.as_ptr().cast(), bytes.max(1), 0) };
+        check("cuMemHostRegister", locked)?;
+        Ok(Self { gpu: Some(Arc::clone(gpu)), buffer })
+    }
+
+    /// The same without a device.
+    pub(super) fn plain(bytes: usize) -> Result<Self, CudaError> {
+        Ok(Self { gpu: None, buffer: host_buffer(bytes, "what goes to the GPU and back")? })
     }
 
     /// Its bytes.
     pub fn as_slice(&self) -> &[u8] {
         // SAFETY: owned, initialised memory of that size.
-        unsafe { std::slice::from_raw_parts(self.address, self.bytes) }
+        unsafe { std::slice::from_raw_parts(self.buffer.as_ptr(), self.buffer.len()) }
     }
 
     /// Its bytes, for writing. Copies that were enqueued must be done.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        // SAFETY: owned, initialised memory of that size.
-        unsafe { std::slice::from_raw_parts_mut(self.address, self.bytes) }
+        self.buffer.as_mut_slice()
     }
 }
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        if self.gpu.make_current().is_ok() {
-            // SAFETY: allocated in `zeroed`.
-            let _ = unsafe { sys::cuMemFreeHost(self.address.cast()) };
+        if self.gpu.as_ref().is_some_and(|gpu| gpu.make_current().is_ok()) {
+            // SAFETY: registered in `zeroed`.
+            let _ = unsafe { sys::cuMemHostUnregister(self.buffer.as_ptr().cast()) };
         }
     }
 }

@@ -22,4 +22,4 @@ pub use graph::{Event, Graph};
 pub use jit::{Compiled, Constant, Jit, Source};
 pub use libraries::Libraries;
 pub use memory::{Memory, Pinned};
-pub use queue::{FaultPlace, Grid, Kernel, Queue, Report};
+pub use queue::{FaultPlace, Grid, Kernel, Queue, Report, StandIn};

@@ -17,7 +17,7 @@ use super::gpu::Gpu;
 use super::graph::{Event, Graph};
 use super::jit::{Constant, Jit, Source, title};
 use super::libraries::Libraries;
-use super::memory::Memory;
+use super::memory::{Memory, Pinned};
 
 /// Shared memory that a block may have without asking.
 const SHARED_FREE: u32 = 48 << 10;
@@ -70,12 +70,33 @@ pub struct Report {
     pub log: String,
 }
 
+/// Does what a queue is asked to launch in a device's place, on memory of the host: how kernels are tried without one.
+pub trait StandIn {
+    /// Runs a kernel.
+    ///
+    /// # Errors
+    /// When it does not compile or goes wrong.
+    ///
+    /// # Safety
+    /// As [`Queue::launch`], but all addresses are the host's.
+    unsafe fn launch(&self, kernel: &Kernel<'_>, grid: Grid, args: *const c_void) -> Result<(), CudaError>;
+
+    /// Computes a product of halves: rows of `x`, rows of `w`, columns of both, values from one row of `out` to the next.
+    ///
+    /// # Safety
+    /// As [`Queue::product_f16`], but all addresses are the host's.
+    unsafe fn product_f16(&self, shape: [usize; 4], w: *const u16, x: *const u16, out: *mut f32);
+}
+
 /// A stream of work for one device, or for none.
 pub struct Queue {
     jit: Jit,
     live: Option<Live>,
+    stand_in: Option<Box<dyn StandIn>>,
     modules: RefCell<HashMap<ModuleKey, Module>>,
     scratch: RefCell<Option<Memory>>,
+    /// Scratch of a queue without a device.
+    host_scratch: RefCell<Vec<u64>>,
     /// Counts how often memory moved that graphs hold addresses of.
     generation: Cell<u64>,
     recording: Cell<bool>,
@@ -124,8 +145,10 @@ impl Queue {
         Self {
             jit,
             live: None,
+            stand_in: None,
             modules: RefCell::default(),
             scratch: RefCell::default(),
+            host_scratch: RefCell::default(),
             generation: Cell::new(0),
             recording: Cell::new(false),
             rehearsing: Cell::new(false),
@@ -134,9 +157,41 @@ impl Queue {
         }
     }
 
+    /// A queue whose kernels run on the host.
+    pub fn emulated(jit: Jit, stand_in: Box<dyn StandIn>) -> Self {
+        let mut queue = Self::compile_only(jit);
+        queue.stand_in = Some(stand_in);
+        queue
+    }
+
+    /// Whether addresses are the host's.
+    pub fn is_emulated(&self) -> bool {
+        self.stand_in.is_some()
+    }
+
     /// The device.
     pub fn gpu(&self) -> Option<&Arc<Gpu>> {
         self.live.as_ref().map(|live| &live.gpu)
+    }
+
+    /// Takes memory of the device, with undefined contents.
+    ///
+    /// # Errors
+    /// [`CudaError::OutOfMemory`] with what is left; [`CudaError::NoDevice`] for a queue that only compiles.
+    pub fn memory(&self, bytes: usize, purpose: &'static str) -> Result<Memory, CudaError> {
+        match &self.live {
+            Some(live) => Memory::on_device(&live.gpu, bytes, purpose),
+            None if self.is_emulated() => Memory::on_host(bytes, purpose),
+            None => Err(CudaError::NoDevice("the queue only compiles".to_owned())),
+        }
+    }
+
+    /// Takes zeroed memory of the host from which copies to the device need no detour.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn pinned(&self, bytes: usize) -> Result<Pinned, CudaError> {
+        self.live.as_ref().map_or_else(|| Pinned::plain(bytes), |live| Pinned::zeroed(&live.gpu, bytes))
     }
 
     /// Multiprocessors of the device; without one, those of an H100.
@@ -182,14 +237,20 @@ impl Queue {
     /// # Errors
     /// When the device has no room.
     pub fn scratch(&self, bytes: usize) -> Result<*mut u8, CudaError> {
-        let Some(live) = &self.live else { return Ok(std::ptr::null_mut()) };
+        let Some(live) = &self.live else {
+            let mut scratch = self.host_scratch.borrow_mut();
+            let words = if self.is_emulated() { bytes.div_ceil(size_of::<u64>()) } else { 0 };
+            let words = words.max(scratch.len());
+            scratch.resize(words, u64::MAX);
+            return Ok(scratch.as_mut_ptr().cast());
+        };
         let mut scratch = self.scratch.borrow_mut();
         if scratch.as_ref().is_none_or(|memory| memory.len() < bytes) {
             if self.recording.get() {
                 return Err(CudaError::GrewInGraph("kernel scratch"));
             }
             *scratch = None; // free first: the old one is of no use
-            *scratch = Some(Memory::new(&live.gpu, bytes.next_multiple_of(1 << 20), "kernel scratch")?);
+            *scratch = Some(Memory::on_device(&live.gpu, bytes.next_multiple_of(1 << 20), "kernel scratch")?);
             self.generation.set(self.generation.get() + 1);
         }
         Ok(scratch.as_ref().map_or(std::ptr::null_mut(), Memory::as_ptr))
@@ -204,6 +265,10 @@ impl Queue {
     /// The struct must be the one that the kernel declares, and what it points to must live on the device, with the
     /// sizes it tells, until the kernel is done.
     pub unsafe fn launch<T: Copy>(&self, kernel: &Kernel<'_>, grid: Grid, args: &T) -> Result<(), CudaError> {
+        if let Some(stand_in) = self.stand_in.as_ref().filter(|_| !grid.blocks.contains(&0)) {
+            // SAFETY: the caller's promise.
+            return unsafe { stand_in.launch(kernel, grid, std::ptr::from_ref(args).cast()) };
+        }
         let function = self.function(kernel)?;
         let (Some(live), Some(function), false) = (&self.live, function, self.rehearsing.get()) else { return Ok(()) };
         if grid.blocks.contains(&0) {
@@ -253,6 +318,11 @@ impl Queue {
         x: *const u16,
         out: *mut f32,
     ) -> Result<(), CudaError> {
+        if let Some(stand_in) = &self.stand_in {
+            // SAFETY: the caller's promise.
+            unsafe { stand_in.product_f16([m, n, k, out_stride], w, x, out) };
+            return Ok(());
+        }
         let Some(live) = &self.live else { return Ok(()) };
         let blas = live.blas.as_ref().map_err(Clone::clone)?;
         if self.rehearsing.get() || m == 0 || n == 0 {
@@ -270,6 +340,10 @@ impl Queue {
     /// # Safety
     /// `to` must have room on the device.
     pub unsafe fn upload(&self, from: &[u8], to: *mut u8) -> Result<(), CudaError> {
+        if self.is_emulated() {
+            // SAFETY: the caller's promise, of memory of the host.
+            unsafe { std::ptr::copy(from.as_ptr(), to, from.len()) };
+        }
         let Some(live) = self.live.as_ref().filter(|_| !from.is_empty() && !self.rehearsing.get()) else {
             return Ok(());
         };
@@ -287,6 +361,10 @@ impl Queue {
     /// # Safety
     /// `from` must hold that many bytes on the device; nobody may look at `to` before the copy is done.
     pub unsafe fn download(&self, from: *const u8, to: &mut [u8]) -> Result<(), CudaError> {
+        if self.is_emulated() {
+            // SAFETY: the caller's promise, of memory of the host.
+            unsafe { std::ptr::copy(from, to.as_mut_ptr(), to.len()) };
+        }
         let Some(live) = self.live.as_ref().filter(|_| !to.is_empty() && !self.rehearsing.get()) else {
             return Ok(());
         };
@@ -294,19 +372,6 @@ impl Queue {
         check("cuMemcpyDtoHAsync", unsafe {
             sys::cuMemcpyDtoHAsync_v2(to.as_mut_ptr().cast(), from as u64, to.len(), live.stream)
         })
-    }
-
-    /// Enqueues a copy within the device; the ranges must not overlap.
-    ///
-    /// # Errors
-    /// When the driver refuses.
-    ///
-    /// # Safety
-    /// Both ranges must lie in memory of the device.
-    pub unsafe fn copy(&self, from: *const u8, to: *mut u8, bytes: usize) -> Result<(), CudaError> {
-        let Some(live) = self.live.as_ref().filter(|_| bytes > 0 && !self.rehearsing.get()) else { return Ok(()) };
-        // SAFETY: the caller's promise.
-        check("cuMemcpyDtoDAsync", unsafe { sys::cuMemcpyDtoDAsync_v2(to as u64, from as u64, bytes, live.stream) })
     }
 
     /// Enqueues the filling of `bytes` bytes with `value`.
@@ -317,6 +382,10 @@ impl Queue {
     /// # Safety
     /// `to` must have room on the device.
     pub unsafe fn fill(&self, to: *mut u8, value: u8, bytes: usize) -> Result<(), CudaError> {
+        if self.is_emulated() {
+            // SAFETY: the caller's promise, of memory of the host.
+            unsafe { std::ptr::write_bytes(to, value, bytes) };
+        }
         let Some(live) = self.live.as_ref().filter(|_| bytes > 0 && !self.rehearsing.get()) else { return Ok(()) };
         // SAFETY: the caller's promise.
         check("cuMemsetD8Async", unsafe { sys::cuMemsetD8Async(to as u64, value, bytes, live.stream) })

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use device::cuda::{CudaError, Grid, Kernel, Memory, Queue};
+use device::cuda::{CudaError, FaultPlace, Grid, Kernel, Memory, Queue, Source};
 use gguf::DType;
 
 use crate::kv::{KvLayout, KvType};
@@ -58,12 +58,14 @@ impl DeviceWeights {
     /// # Errors
     /// When the device has no room.
     pub fn add(&mut self, queue: &Queue, bytes: &[u8]) -> Result<(), CudaError> {
-        let Some(gpu) = queue.gpu().filter(|_| !bytes.is_empty()) else { return Ok(()) };
+        if bytes.is_empty() || (queue.gpu().is_none() && !queue.is_emulated()) {
+            return Ok(());
+        }
         let key = bytes.as_ptr() as usize;
         if self.places.get(&key).is_some_and(|(len, _)| *len >= bytes.len()) {
             return Ok(());
         }
-        let memory = Memory::new(gpu, bytes.len(), "weights")?;
+        let memory = queue.memory(bytes.len(), "weights")?;
         // SAFETY: the memory is as large; pageable bytes are staged before the call returns.
         unsafe { queue.upload(bytes, memory.as_ptr()) }?;
         self.places.insert(key, (bytes.len(), memory));
@@ -141,4 +143,23 @@ impl Kv {
 /// Blocks that cover `count` with `per_block` each.
 pub(crate) fn blocks(count: usize, per_block: usize) -> u32 {
     count.div_ceil(per_block) as u32
+}
+
+/// Looks over logits on the device; what is wrong with them is the last step's fault.
+///
+/// # Safety
+/// `count` values must lie there on the device.
+pub(crate) unsafe fn look_over(launcher: &Launcher<'_>, logits: *const f32, count: usize) -> Result<(), CudaError> {
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Args {
+        logits: *const f32,
+        count: u64,
+        fault: FaultPlace,
+    }
+    const SOURCE: Source = Source { name: "look_over", parts: &[PRELUDE, include_str!("look_over.cu")] };
+    let kernel = Kernel { source: &SOURCE, entry: "look_over", constants: &[] };
+    let args = Args { logits, count: count as u64, fault: launcher.queue.fault_place() };
+    // SAFETY: the caller's promise; the struct is that of the source.
+    unsafe { launcher.launch(&kernel, Grid::row(blocks(count, 1024).min(1024), 256), &args) }
 }

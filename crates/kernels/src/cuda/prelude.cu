@@ -42,11 +42,19 @@ __device__ __forceinline__ u32 faults_of(double value) {
     return isnan(value) ? FAULT_NAN : isinf(value) ? FAULT_INF : FAULT_SCALE;
 }
 
+#ifndef EMULATED
 __device__ __forceinline__ float half_to_float(u16 bits) {
     float value;
     asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
     return value;
 }
+
+__device__ __forceinline__ u16 nearest_half(float value) {
+    u16 bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+    return bits;
+}
+#endif
 
 // Nearest, ties to even; a NaN keeps its sign and the top of its payload, as on the CPU.
 __device__ __forceinline__ u16 float_to_half(float value) {
@@ -54,9 +62,7 @@ __device__ __forceinline__ u16 float_to_half(float value) {
         u32 bits = __float_as_uint(value);
         return (bits >> 16 & 0x8000) | 0x7e00 | (bits >> 13 & 0x3ff);
     }
-    u16 bits;
-    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
-    return bits;
+    return nearest_half(value);
 }
 
 __device__ __forceinline__ float bf16_to_float(u16 bits) { return __uint_as_float((u32)bits << 16); }
@@ -67,9 +73,7 @@ __device__ __forceinline__ float2 halves_to_floats(u32 pair) {
 }
 
 __device__ __forceinline__ u32 floats_to_halves(float low, float high) {
-    u32 pair;
-    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-    return pair;
+    return nearest_half(low) | (u32)nearest_half(high) << 16;
 }
 
 // Every lane gets the sum (largest) over the warp.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use kernels::Place;
+
 use crate::Error;
 use crate::arch::Grouped;
 use crate::graph::{Builder, KvGroup, NodeOp, ValueId};
@@ -84,6 +86,6 @@ fn join_group(builder: &mut Builder<'_>, layer: u32) {
     let (num_kv_heads, window) = (numbers.num_kv_heads, numbers.window);
     match builder.groups.iter_mut().find(|group| group.num_kv_heads == num_kv_heads && group.window == window) {
         Some(group) => group.layers.push(layer),
-        None => builder.groups.push(KvGroup { layers: vec![layer], num_kv_heads, window }),
+        None => builder.groups.push(KvGroup { layers: vec![layer], num_kv_heads, window, place: Place::Cpu }),
     }
 }

@@ -3,10 +3,13 @@
 
 use kernels::ops::matmul::Input;
 use kernels::ops::*;
-use kernels::{Op, RowSet, Run, Slot, Step, Weight, choose};
+use kernels::packed::Form;
+use kernels::{Choice, Op, OpKind, Place, RowSet, Run, Slot, Step, Transfer, Weight, choose};
 
 use super::places::{Places, attention_desc};
+use super::segments::{self, Touches};
 use super::{PlanOptions, StepInfo};
+use crate::Error;
 use crate::graph::{Graph, Node, NodeOp, ValueId};
 use crate::weights::{Matrix, Vector, Weights};
 
@@ -20,6 +23,10 @@ pub(super) struct Lowering<'a> {
     quantized: Vec<bool>,
     pub(super) steps: Vec<Box<dyn Run>>,
     pub(super) info: Vec<StepInfo>,
+    /// Of each step: who computes it, and what it touches.
+    pub(super) touches: Vec<(Place, Touches)>,
+    /// The first step that cannot be where it must be.
+    refused: Option<Error>,
 }
 
 /// Name and written value of the step being made.
@@ -27,30 +34,52 @@ struct Label<'a> {
     name: &'a str,
     output: Option<ValueId>,
     shape: String,
+    touches: Touches,
+    /// Who is to compute it.
+    place: Place,
 }
 
 impl<'a> Lowering<'a> {
     pub(super) fn new(graph: &'a Graph, weights: &'a Weights, options: &'a PlanOptions, places: &'a Places) -> Self {
         let quantized = vec![false; graph.values.len()];
-        Self { graph, weights, options, places, quantized, steps: Vec::new(), info: Vec::new() }
+        Self {
+            graph,
+            weights,
+            options,
+            places,
+            quantized,
+            steps: Vec::new(),
+            info: Vec::new(),
+            touches: Vec::new(),
+            refused: None,
+        }
     }
 
-    pub(super) fn run(&mut self) {
+    pub(super) fn run(&mut self) -> Result<(), Error> {
         for (index, node) in self.graph.nodes.iter().enumerate() {
             self.node(index, node);
             if let Some(changed) = node.op.output() {
                 self.quantized[changed.0] = false;
             }
         }
+        self.refused.take().map_or(Ok(()), Err)
     }
 
     fn node(&mut self, index: usize, node: &Node) {
         let graph = self.graph;
-        let label = |shape: String| Label { name: &node.name, output: node.op.output(), shape };
+        let place = self.places.nodes[index];
+        let touches = segments::touches(graph, &node.op, &self.places.slots);
+        let label = |shape: String| Label {
+            name: &node.name,
+            output: node.op.output(),
+            shape,
+            touches: touches.clone(),
+            place,
+        };
         match &node.op {
             NodeOp::Embed { table, scale, out } => {
                 // A table that some product reads packed is not read from the file at all.
-                let form = self.weights.forms(table)[0];
+                let form = if place == Place::Cuda { Form::Rows } else { self.weights.forms(table)[0] };
                 let desc = embed::Desc {
                     table: table.dtype,
                     form,
@@ -95,7 +124,7 @@ impl<'a> Lowering<'a> {
                 );
                 self.push::<KvStore>(label(shape), desc, slots);
             }
-            NodeOp::Attention { q, layer, out } => self.attention(node, *q, *layer, *out),
+            NodeOp::Attention { q, layer, out } => self.attention(label(String::new()), *q, *layer, *out),
             NodeOp::Glu { gate, up, activation, out } => {
                 let (width, rows) = (graph.values[gate.0].width, self.rows(*gate));
                 let desc = glu::Desc { width, activation: *activation };
@@ -121,18 +150,21 @@ impl<'a> Lowering<'a> {
     }
 
     fn matmul(&mut self, index: usize, node: &Node, x: ValueId, weight: &Matrix, bias: Option<&Vector>, out: ValueId) {
-        let rows = self.rows(x);
+        let (rows, place) = (self.rows(x), self.places.nodes[index]);
         let Some(desc) = self.places.matmuls[index] else { return };
+        let mut touches = Touches { reads: vec![self.value(x)], writes: vec![self.value(out)] };
         let x_slot = match (desc.input, self.places.copies.get(&x.0)) {
             (Input::Q8, Some(&copy)) => {
                 if !self.quantized[x.0] {
                     let width = self.graph.values[x.0].width;
                     let name = format!("{}.q8", self.graph.values[x.0].name);
-                    let label = Label { name: &name, output: None, shape: format!("{width}") };
+                    let touches = Touches { reads: vec![self.value(x)], writes: vec![self.copy(x, copy)] };
+                    let label = Label { name: &name, output: None, shape: format!("{width}"), touches, place };
                     let slots = quantize::Slots { x: self.slot(x), out: copy, rows };
                     self.push::<Quantize>(label, quantize::Desc { width }, slots);
                     self.quantized[x.0] = true;
                 }
+                touches.reads = vec![self.copy(x, copy)];
                 copy
             }
             _ => self.slot(x),
@@ -146,26 +178,29 @@ impl<'a> Lowering<'a> {
         };
         let (dtype, input, form) = (weight.dtype, desc.input, desc.form.name());
         let shape = format!("{} x {} {dtype}, {form}, input {input:?}", weight.rows, weight.columns);
-        self.push::<Matmul>(Label { name: &node.name, output: Some(out), shape }, desc, slots);
+        self.push::<Matmul>(Label { name: &node.name, output: Some(out), shape, touches, place }, desc, slots);
     }
 
-    fn attention(&mut self, node: &Node, q: ValueId, layer: u32, out: ValueId) {
+    fn attention(&mut self, label: Label<'_>, q: ValueId, layer: u32, out: ValueId) {
         let desc = attention_desc(self.graph, layer, self.options);
         let reach = if desc.window > 0 { format!(", window {}", desc.window) } else { String::new() };
         let layout = &desc.layout;
         let shape = format!("{} heads on {} of {}{reach}", desc.num_heads, layout.num_kv_heads, layout.head_dim_k);
         let slots = attention::Slots { q: self.slot(q), out: self.slot(out), scratch: self.places.attention_scratch };
-        self.push::<Attention>(Label { name: &node.name, output: Some(out), shape }, desc, slots);
+        self.push::<Attention>(Label { shape, ..label }, desc, slots);
     }
 
     /// Chooses the kernel and appends the step.
     fn push<O: Op>(&mut self, label: Label<'_>, desc: O::Desc, slots: O::Slots) {
-        let choice = choose::<O>(&desc, &self.options.hardware, &self.options.policy);
+        let choice = self.choose::<O>(&label, &desc);
+        let place = choice.variant.place();
+        self.touches.push((place, label.touches));
         self.info.push(StepInfo {
             name: label.name.to_owned(),
             op: O::KIND,
             shape: label.shape,
             variant: choice.variant.id,
+            place,
             technique: choice.technique,
             exactness: choice.variant.exactness,
             reason: choice.reason,
@@ -173,6 +208,37 @@ impl<'a> Lowering<'a> {
             output: label.output.map(|value| (value, self.slot(value))),
         });
         self.steps.push(Box::new(Step::<O> { desc, slots, variant: choice.variant }));
+    }
+
+    /// The kernel for a step where it is to be computed; what the GPU has no kernel for goes to the CPU, but for
+    /// what works on a cache that the GPU holds.
+    fn choose<O: Op>(&mut self, label: &Label<'_>, desc: &O::Desc) -> Choice<O> {
+        let (options, policy) = (self.options, &self.options.policy);
+        let Some(offload) = options.offload.as_ref().filter(|_| label.place == Place::Cuda) else {
+            return choose::<O>(desc, &options.hardware, policy);
+        };
+        let choice = choose::<O>(desc, &offload.hardware, policy);
+        if choice.variant.place() == Place::Cuda {
+            return choice;
+        }
+        if matches!(O::KIND, OpKind::KvStore | OpKind::Attention) {
+            let what = format!("{} {} ({})", O::KIND.name(), label.name, label.shape);
+            self.refused.get_or_insert(Error::Offload { what });
+        }
+        let fallback = choose::<O>(desc, &options.hardware, policy);
+        Choice { reason: format!("no kernel for the GPU; on the CPU {}", fallback.reason), ..fallback }
+    }
+
+    /// A value in the arena.
+    fn value(&self, value: ValueId) -> Transfer {
+        let row_bytes = 4 * self.graph.values[value.0].width;
+        Transfer { slot: self.slot(value), row_bytes, rows: self.rows(value) }
+    }
+
+    /// The int8 copy of a value.
+    fn copy(&self, value: ValueId, slot: Slot) -> Transfer {
+        let row_bytes = quantize::row_bytes(self.graph.values[value.0].width);
+        Transfer { slot, row_bytes, rows: self.rows(value) }
     }
 
     fn slot(&self, value: ValueId) -> Slot {

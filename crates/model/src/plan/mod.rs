@@ -3,15 +3,19 @@
 
 mod lower;
 mod places;
+mod segments;
 
 use std::sync::Arc;
 
 use device::Hardware;
-use kernels::{Exactness, KvLayout, KvType, OpKind, Policy, Program, Record, RowSet, Rows, Slot};
+use kernels::{
+    Exactness, Graphs, KvLayout, KvType, OpKind, Place, Policy, Program, Record, RowSet, Rows, Slot, Transfer,
+};
 
 use crate::graph::ValueId;
 use crate::weights::Matrix;
 use crate::{Error, Graph, Weights};
+pub use segments::Offload;
 
 /// What a plan is made for.
 #[derive(Clone, Debug)]
@@ -32,12 +36,14 @@ pub struct PlanOptions {
     pub v: KvType,
     /// Positions per block of the cache.
     pub block_size: usize,
+    /// What the GPU computes; `None` for nothing.
+    pub offload: Option<Offload>,
 }
 
 /// The matrices of `graph` that gain from being laid out anew on this machine, for plans under `policy`; none when they
-/// would take more than three quarters of its memory.
-pub fn worth_repacking(graph: &Graph, hardware: &Hardware, policy: &Policy) -> Vec<Matrix> {
-    places::worth_repacking(graph, hardware, policy)
+/// would take more than three quarters of its memory. What the GPU computes with stays as it is in the file.
+pub fn worth_repacking(graph: &Graph, hardware: &Hardware, policy: &Policy, offload: Option<&Offload>) -> Vec<Matrix> {
+    places::worth_repacking(graph, hardware, policy, offload)
 }
 
 /// Where a plan leaves what it computes, f32.
@@ -73,6 +79,8 @@ pub struct StepInfo {
     pub shape: String,
     /// The chosen variant.
     pub variant: &'static str,
+    /// What computes it.
+    pub place: Place,
     /// The technique that brought it; `None` for the baseline's own.
     pub technique: Option<&'static str>,
     /// How exact it is.
@@ -111,7 +119,7 @@ impl StepOutput {
 impl StepInfo {
     /// The layer it belongs to, by its name.
     pub fn layer(&self) -> Option<u32> {
-        self.name.strip_prefix("blk.")?.split('.').next()?.parse().ok()
+        segments::layer_of(&self.name)
     }
 }
 
@@ -119,15 +127,23 @@ impl Plan {
     /// Plans `graph` under `options`.
     ///
     /// # Errors
-    /// None at present; every op has a reference that takes every shape. The type leaves room for plans
-    /// that demand what the machine lacks.
+    /// [`Error::Offload`] when the GPU cannot do what must be done where its cache is.
     pub fn build(graph: &Arc<Graph>, weights: &Arc<Weights>, options: &PlanOptions) -> Result<Self, Error> {
         let places = places::Places::assign(graph, weights, options);
         let mut lowering = lower::Lowering::new(graph, weights, options, &places);
-        lowering.run();
+        lowering.run()?;
+        let result = |id: ValueId| {
+            let value = &graph.values[id.0];
+            Transfer { slot: places.slots[id.0], row_bytes: 4 * value.width, rows: value.rows }
+        };
+        let results = [graph.logits, graph.hidden].map(result);
+        let (segments, results) = segments::segments(&lowering.touches, &results);
         let record = Record::new(lowering.steps.len());
         let program = Program {
             steps: lowering.steps,
+            segments,
+            results,
+            graphs: Graphs::default(),
             arena_bytes: places.arena_bytes,
             max_rows: options.max_rows,
             max_outputs: options.max_outputs,

@@ -7,11 +7,11 @@ use device::Hardware;
 use kernels::ops::matmul::{self, Input};
 use kernels::ops::{Matmul, attention, quantize};
 use kernels::packed::Form;
-use kernels::{Policy, RowSet, Rows, Slot, best_way};
+use kernels::{Place, Policy, RowSet, Rows, Slot, best_way, choose};
 
-use super::PlanOptions;
+use super::{Offload, PlanOptions};
 use crate::arena::Arena;
-use crate::graph::{Graph, NodeOp};
+use crate::graph::{Graph, Node, NodeOp};
 use crate::weights::{Matrix, Weights};
 
 /// Slots of values and of int8 copies.
@@ -20,6 +20,8 @@ pub(super) struct Places {
     pub(super) slots: Vec<Slot>,
     /// By value, for those that some matmul reads as int8.
     pub(super) copies: BTreeMap<usize, Slot>,
+    /// Who is to compute each node.
+    pub(super) nodes: Vec<Place>,
     /// Each matmul's problem, by node.
     pub(super) matmuls: Vec<Option<matmul::Desc>>,
     /// Scratch of the attention ops, one after another.
@@ -29,17 +31,13 @@ pub(super) struct Places {
 
 impl Places {
     pub(super) fn assign(graph: &Graph, weights: &Weights, options: &PlanOptions) -> Self {
-        let matmuls: Vec<Option<matmul::Desc>> = graph
-            .nodes
-            .iter()
-            .map(|node| match &node.op {
-                NodeOp::Matmul { weight, bias, .. } => {
-                    let (rows, hardware, policy) = (options.rows, &options.hardware, &options.policy);
-                    Some(matmul_desc(weight, weights.forms(weight), bias.is_some(), rows, hardware, policy))
-                }
-                _ => None,
-            })
-            .collect();
+        let mut nodes = match &options.offload {
+            Some(offload) => offload.places(graph),
+            None => vec![Place::Cpu; graph.nodes.len()],
+        };
+        let places = graph.nodes.iter().zip(&mut nodes);
+        let matmuls: Vec<Option<matmul::Desc>> =
+            places.map(|(node, place)| matmul_at(node, weights, options, place)).collect();
         let count = |rows| match rows {
             RowSet::Tokens => options.max_rows,
             RowSet::Outputs => options.max_outputs,
@@ -82,8 +80,22 @@ impl Places {
             }
         }
         let slots = slots.into_iter().map(|slot| slot.unwrap_or(Slot(0))).collect();
-        Self { slots, copies, matmuls, attention_scratch, arena_bytes: arena.bytes() }
+        Self { slots, copies, nodes, matmuls, attention_scratch, arena_bytes: arena.bytes() }
     }
+}
+
+/// The problem of a node, where that is a product. One that the GPU has no kernel for goes to the CPU.
+fn matmul_at(node: &Node, weights: &Weights, options: &PlanOptions, place: &mut Place) -> Option<matmul::Desc> {
+    let NodeOp::Matmul { weight, bias, .. } = &node.op else { return None };
+    let (rows, bias, policy) = (options.rows, bias.is_some(), &options.policy);
+    if let Some(offload) = options.offload.as_ref().filter(|_| *place == Place::Cuda) {
+        let desc = matmul_desc(weight, &[Form::Rows], bias, rows, &offload.hardware, policy);
+        if choose::<Matmul>(&desc, &offload.hardware, policy).variant.place() == Place::Cuda {
+            return Some(desc);
+        }
+        *place = Place::Cpu;
+    }
+    Some(matmul_desc(weight, weights.forms(weight), bias, rows, &options.hardware, policy))
 }
 
 /// The description of a product with `weight`, in whatever forms of activations and weights the best kernel takes.
@@ -115,14 +127,20 @@ fn matmul_desc(
 
 /// The matrices for which some kernel is better on a packed copy than any on the file's rows, whatever the
 /// number of rows of a step: one form serves all plans.
-pub(super) fn worth_repacking(graph: &Graph, hardware: &Hardware, policy: &Policy) -> Vec<Matrix> {
+pub(super) fn worth_repacking(
+    graph: &Graph,
+    hardware: &Hardware,
+    policy: &Policy,
+    offload: Option<&Offload>,
+) -> Vec<Matrix> {
+    let places = offload.map_or_else(|| vec![Place::Cpu; graph.nodes.len()], |offload| offload.places(graph));
     let better = |weight: &Matrix| {
         let forms = [Form::Rows, Form::Packed];
         let form = |rows| matmul_desc(weight, &forms, false, rows, hardware, policy).form;
         weight.packing().is_some() && Rows::ALL.into_iter().all(|rows| form(rows) == Form::Packed)
     };
-    let weights = graph.nodes.iter().filter_map(|node| match &node.op {
-        NodeOp::Matmul { weight, .. } => Some(*weight),
+    let weights = graph.nodes.iter().zip(places).filter_map(|(node, place)| match &node.op {
+        NodeOp::Matmul { weight, .. } if place == Place::Cpu => Some(*weight),
         _ => None,
     });
     let weights: Vec<Matrix> = weights.filter(better).collect();

@@ -1,6 +1,6 @@
 //! Running a case on a CUDA device: everything it has goes there, and what it wrote comes back.
 
-use device::cuda::{self, CudaError, Queue};
+use device::cuda::{CudaError, Queue};
 
 use super::{Case, Memory};
 use crate::cuda::{DeviceWeights, Launcher};
@@ -33,18 +33,18 @@ impl<O: Op> Case<O> {
         };
         let views: Vec<KvView> = self.cache.views.iter().map(view).collect();
         let step = Step::<O> { desc: self.desc, slots: self.slots, variant };
-        let Some(gpu) = queue.gpu() else {
+        if queue.gpu().is_none() && !queue.is_emulated() {
             let nowhere = std::ptr::null_mut();
             let group = KvFrame { storage: nowhere, views: views.as_ptr(), num_views: views.len() };
             // SAFETY: a queue without a device follows no address.
             unsafe { step.enqueue(&self.device_frame(&launcher, nowhere, &group), &launcher) }?;
             return Ok(None);
-        };
+        }
         let mut memory = Memory { arena: self.arena.0.clone(), cache: self.cache.storage.clone() };
-        let arena = cuda::Memory::new(gpu, memory.arena.len(), "activations of a case")?;
-        let storage = cuda::Memory::new(gpu, memory.cache.len(), "cache of a case")?;
+        let arena = queue.memory(memory.arena.len(), "activations of a case")?;
+        let storage = queue.memory(memory.cache.len(), "cache of a case")?;
         let view_bytes = size_of_val(views.as_slice());
-        let device_views = cuda::Memory::new(gpu, view_bytes, "views of a case")?;
+        let device_views = queue.memory(view_bytes, "views of a case")?;
         // SAFETY: the copies are as large as what they are made from, and last until the queue has been waited for;
         // the case describes its own memory.
         unsafe {

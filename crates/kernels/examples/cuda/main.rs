@@ -1,10 +1,15 @@
-//! The kernels for CUDA devices: compiled for the architectures named, without a GPU, or held against the references
-//! on the one that is there.
+//! The kernels for CUDA devices: compiled for the architectures named, without a GPU; held against the references on
+//! the one that is there; or held against them as C++ on the CPU, where a C++ compiler is.
 //!
 //! ```text
-//! cuda compile [--libs DIR]… [--cache DIR] [--ops a,b] 80 89 90 120     cuda check [--libs DIR]… [--cache DIR] [--ops a,b]
+//! cuda compile [--libs DIR]… [--cache DIR] [--ops a,b] 80 89 90 120
+//! cuda check [--libs DIR]… [--cache DIR] [--ops a,b]
+//! cuda emulate [--cache DIR] [--ops a,b] [--part N]
+
 //! ```
 //! Ends with code 1 when a kernel does not compile, spills registers or is wrong.
+
+mod emulator;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,22 +25,27 @@ const SEED: u64 = 2026;
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let command = args.next().unwrap_or_default();
-    let (mut folders, mut cache, mut ops, mut archs) = (Vec::new(), None, None, Vec::new());
+    let (mut folders, mut cache, mut ops, mut archs, mut stride) = (Vec::new(), None, None, Vec::new(), 1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--libs" => folders.extend(args.next().map(PathBuf::from)),
-            "--cache" => cache = args.next().map(|folder| KernelCache::new(folder.as_ref())),
+            "--cache" => cache = args.next().map(PathBuf::from),
             "--ops" => ops = args.next(),
+            "--stride" => stride = args.next().and_then(|text| text.parse().ok()).unwrap_or(1),
             number => archs.extend(number.parse().map(|number: u32| Arch { major: number / 10, minor: number % 10 })),
         }
     }
     let libraries = Libraries::open(&folders);
     let wanted = |name: &str| ops.as_ref().is_none_or(|ops| ops.split(',').any(|op| op == name));
-    let result = match command.as_str() {
-        "compile" => compile(&libraries, &cache, &archs, &wanted),
-        "check" => check(&libraries, cache, &wanted),
-        _ => Err("usage: cuda compile|check [--libs DIR]… [--cache DIR] [--ops a,b] [ARCH]…".to_owned()),
-    };
+    let kernels = cache.as_deref().map(KernelCache::new);
+    let result =
+        match command.as_str() {
+            "compile" => compile(&libraries, &kernels, &archs, stride, &wanted),
+            "check" => check(&libraries, kernels, stride, &wanted),
+            "emulate" => emulate(&libraries, cache.unwrap_or_else(std::env::temp_dir), stride, &wanted),
+            _ => Err("usage: cuda compile|check|emulate [--libs DIR]… [--cache DIR] [--ops a,b] [--stride N] [ARCH]…"
+                .to_owned()),
+        };
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -51,6 +61,7 @@ fn compile(
     libraries: &Libraries,
     cache: &Option<KernelCache>,
     archs: &[Arch],
+    stride: usize,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<bool, String> {
     if let Err(missing) = &libraries.nvrtc {
@@ -63,7 +74,7 @@ fn compile(
         let (begin, mut num_sources, mut spills) = (Instant::now(), 0, 0);
         let queue = Queue::compile_only(Jit::new(libraries, arch, cache.clone()));
         for op in OPS.iter().filter(|op| wanted(op.kind.name())) {
-            for verdict in (op.conform_cuda)(&queue, &mut pool, SEED) {
+            for verdict in (op.conform_cuda)(&queue, &mut pool, SEED, stride) {
                 well &= verdict.failures.is_empty() && verdict.num_cases > 0;
                 if let Some(failure) = verdict.failures.first() {
                     println!("{} {}: {failure}", arch.target(), verdict.id);
@@ -91,7 +102,12 @@ fn compile(
 }
 
 /// Holds every kernel against its reference on the first device.
-fn check(libraries: &Libraries, cache: Option<KernelCache>, wanted: &dyn Fn(&str) -> bool) -> Result<bool, String> {
+fn check(
+    libraries: &Libraries,
+    cache: Option<KernelCache>,
+    stride: usize,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<bool, String> {
     println!("driver {:?}, NVRTC {:?}, cuBLASLt {:?}", libraries.driver, libraries.nvrtc, libraries.cublaslt);
     let gpu = match Gpu::open(libraries, 0) {
         Ok(gpu) => gpu,
@@ -106,19 +122,32 @@ fn check(libraries: &Libraries, cache: Option<KernelCache>, wanted: &dyn Fn(&str
     if let Err(missing) = queue.blas() {
         println!("no products by cuBLASLt: {missing}");
     }
+    run(&queue, stride, wanted)
+}
+
+/// Holds every kernel against its reference, as C++ on the CPU.
+fn emulate(
+    libraries: &Libraries,
+    folder: PathBuf,
+    stride: usize,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<bool, String> {
+    let jit = Jit::new(libraries, Arch { major: 8, minor: 0 }, None);
+    let queue = Queue::emulated(jit, Box::new(emulator::Emulator::new(folder)));
+    run(&queue, stride, wanted)
+}
+
+fn run(queue: &Queue, stride: usize, wanted: &dyn Fn(&str) -> bool) -> Result<bool, String> {
     let mut pool = Pool::new(Hardware::probe().num_cores).map_err(|error| error.to_string())?;
     let mut well = true;
     for op in OPS.iter().filter(|op| wanted(op.kind.name())) {
         let begin = Instant::now();
-        for mut verdict in (op.conform_cuda)(&queue, &mut pool, SEED) {
+        for mut verdict in (op.conform_cuda)(queue, &mut pool, SEED, stride) {
             well &= verdict.missing.is_some() || verdict.passed();
             let more = verdict.failures.len().saturating_sub(6);
             verdict.failures.truncate(6);
-            println!(
-                "{verdict} [{:.1} s]{}",
-                begin.elapsed().as_secs_f64(),
-                if more > 0 { format!(" and {more} more") } else { String::new() }
-            );
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            println!("{verdict} [{:.1} s]{more}", begin.elapsed().as_secs_f64());
         }
     }
     Ok(well)

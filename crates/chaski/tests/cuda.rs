@@ -1,0 +1,114 @@
+//! Models on a GPU that is emulated: the kernels for CUDA run as C++ on the CPU (`kernels/examples/cuda`), with
+//! memory of their own, so that what a plan for a GPU copies, chooses and launches is held against the plan for the CPU
+//! on machines without one. Without a C++ compiler the tests say so and prove nothing.
+
+#[path = "../../kernels/examples/cuda/emulator.rs"]
+mod emulator;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use chaski::{Gpu, GpuLayers, Llm, Options, PlanKind};
+use device::cuda::{Arch, Jit, Libraries, Queue};
+use engine::batch::{Batch, Outputs, SeqId};
+
+const PROMPT: [u32; 11] = [3, 17, 40, 8, 25, 31, 12, 9, 50, 33, 21];
+const OTHER: [u32; 5] = [7, 7, 30, 2, 19];
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name)
+}
+
+fn has_compiler() -> bool {
+    let found = Command::new("c++").arg("--version").output().is_ok();
+    if !found {
+        println!("skipped: no C++ compiler");
+    }
+    found
+}
+
+fn emulated() -> Gpu {
+    let libraries = Libraries::open(&[]);
+    let jit = Jit::new(&libraries, Arch { major: 8, minor: 0 }, None);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulated-kernels");
+    Gpu::of(Queue::emulated(jit, Box::new(emulator::Emulator::new(folder))))
+}
+
+fn open(name: &str, options: &Options, gpu: Option<Gpu>) -> Llm {
+    Llm::open_on(&fixture(name), options, gpu, &mut |_, _| {}).unwrap()
+}
+
+/// Logits of steps of all kinds: a prompt, single tokens, several sequences, after tokens were taken back.
+fn logits(llm: &mut Llm) -> Vec<f32> {
+    let mut all = Vec::new();
+    let mut step = |llm: &mut Llm, spans: &[(u32, &[u32], u32, Outputs)]| {
+        let mut batch = Batch::default();
+        spans.iter().for_each(|&(seq, tokens, context, outputs)| batch.push(SeqId(seq), tokens, context, outputs));
+        all.extend_from_slice(llm.step(&batch).unwrap());
+    };
+    step(llm, &[(0, &PROMPT, 0, Outputs::All)]);
+    for position in 0..4 {
+        step(llm, &[(0, &[13 + position], PROMPT.len() as u32 + position, Outputs::Last)]);
+    }
+    step(llm, &[(0, &[5], 15, Outputs::Last), (1, &OTHER, 0, Outputs::Last)]);
+    for position in 0..3 {
+        step(llm, &[(0, &[1], 16 + position, Outputs::Last), (1, &[44], 5 + position, Outputs::Last)]);
+    }
+    llm.truncate(SeqId(0), 6).unwrap();
+    step(llm, &[(0, &[9, 8, 7], 6, Outputs::Last)]);
+    all
+}
+
+/// The largest difference, as a part of the spread of the logits.
+fn difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let largest = a.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max) / largest
+}
+
+fn agree(name: &str, layers: GpuLayers, plan: PlanKind, allowed: f32) -> Llm {
+    let options =
+        Options { context: 64, num_sequences: 2, kv_unified: true, gpu_layers: layers, plan, ..Options::default() };
+    let mut on_gpu = open(name, &options, Some(emulated()));
+    let expected = logits(&mut open(name, &options, None));
+    let found = logits(&mut on_gpu);
+    let difference = difference(&expected, &found);
+    assert!(difference <= allowed, "{name} {layers:?}: {difference}");
+    assert!(on_gpu.take_notices().is_empty());
+    on_gpu
+}
+
+#[test]
+fn whole_models_agree_with_the_cpu() {
+    if !has_compiler() {
+        return;
+    }
+    for name in ["llama.gguf", "qwen2.gguf", "gemma2.gguf"] {
+        let llm = agree(name, GpuLayers::Fit, PlanKind::Exact, 1e-4);
+        assert_eq!(llm.gpu_layers().0, llm.gpu_layers().1);
+        assert!(llm.explain().iter().all(|row| row.variant.contains("cuda")), "{name}");
+        // Weights and activations are rounded differently for many rows, in either plan.
+        agree(name, GpuLayers::Fit, PlanKind::Baseline, 0.05);
+    }
+}
+
+#[test]
+fn the_last_layers_alone_agree_too() {
+    if !has_compiler() {
+        return;
+    }
+    for count in [1, 2] {
+        let llm = agree("llama.gguf", GpuLayers::Count(count), PlanKind::Exact, 1e-4);
+        assert_eq!(llm.gpu_layers().0, count);
+        let places: Vec<bool> = llm.explain().iter().map(|row| row.variant.contains("cuda")).collect();
+        assert!(places.contains(&true) && places.contains(&false));
+    }
+}
+
+#[test]
+fn no_layers_are_no_gpu() {
+    let options = Options { context: 64, gpu_layers: GpuLayers::Count(0), ..Options::default() };
+    let llm = open("llama.gguf", &options, Some(emulated()));
+    assert_eq!(llm.gpu_layers().0, 0);
+    assert!(llm.explain().iter().all(|row| !row.variant.contains("cuda")));
+}
