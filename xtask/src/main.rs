@@ -8,6 +8,7 @@ mod bench;
 mod ci;
 mod clients;
 mod coverage;
+mod cuda;
 mod docs;
 mod fixtures;
 mod process;
@@ -25,6 +26,9 @@ cargo xtask TASK
   docs [--check]         write docs/generated from the program; --check fails when they are stale
   clients                other people's HTTP clients against a running server
   coverage               run the test suite once, instrumented, and print the share of lines it reached
+  cuda compile           compile every CUDA kernel for every architecture (NVRTC from the system or from pip)
+  cuda emulate           hold the CUDA kernels against their references on the CPU, as C++ (slow; --ops a,b --stride N)
+  cuda check             hold them against their references on the GPU of this machine
   bench peers [--help]   measure Chaski and llama.cpp in turn; write docs/generated/peers.{json,md,svg}
   bench sampling [--help]
                          measure the sampler against llama.cpp's; write the figures of the technique flash_sampling
@@ -52,6 +56,7 @@ fn run(args: &[&str], root: &Path) -> Result<()> {
         ["docs"] => docs::run(root, docs::Mode::Write),
         ["docs", "--check"] => docs::run(root, docs::Mode::Check),
         ["bench", name, args @ ..] => bench::run(root, name, args),
+        ["cuda", what, args @ ..] => cuda::run(root, what, args),
         ["coverage"] => coverage::run(root),
         ["fixtures"] => fixtures::run(root, fixtures::Mode::Write),
         ["fixtures", "--check"] => fixtures::run(root, fixtures::Mode::Check),

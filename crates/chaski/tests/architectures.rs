@@ -98,7 +98,7 @@ fn load_repacked(name: &str) -> (Arc<Weights>, Arc<Graph>) {
 #[test]
 fn weights_are_repacked_where_a_kernel_gains_and_memory_allows() {
     let (_, graph) = load("llama-q8_0");
-    let gains = |hardware: &Hardware, policy: Policy| worth_repacking(&graph, hardware, &policy).len();
+    let gains = |hardware: &Hardware, policy: Policy| worth_repacking(&graph, hardware, &policy, None).len();
     let native = Hardware::probe();
     assert_eq!(gains(&native, Policy::exact()), 0);
     assert_eq!(gains(&native.clone().capped(Isa::Scalar), Policy::baseline()), 0);

@@ -2,10 +2,11 @@
 
 use std::io::Write;
 
+use device::cuda::{Gpu, GpuInfo};
 use device::{Ceilings, Feature, Hardware, Pool};
 
-use crate::ceilings;
 use crate::settings::{Format, Settings};
+use crate::{ceilings, gpu};
 
 /// Prints the probe of the machine, and what it reaches at most once that was measured.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
@@ -17,7 +18,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     if settings.output.format == Format::Json {
         let features: Vec<&str> = hardware.features.iter().map(|feature| feature.name()).collect();
-        let report = serde_json::json!([{
+        let mut report = vec![serde_json::json!({
             "device": "cpu",
             "name": hardware.cpu_name,
             "num_cores": hardware.num_cores,
@@ -29,8 +30,9 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
                 "int8_gops": known.int8_gops,
                 "f32_gflops": known.f32_gflops,
             })),
-        }]);
-        writeln!(out, "{report:#}")?;
+        })];
+        report.extend(gpu_report());
+        writeln!(out, "{:#}", serde_json::Value::from(report))?;
         return Ok(());
     }
     writeln!(out, "cpu   {}", hardware.cpu_name)?;
@@ -48,8 +50,65 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         )?,
         None => writeln!(out, "      what it reaches was not measured: `chaski devices --measure` does it")?,
     }
-    writeln!(out, "gpu   not used: this version computes on the CPU only")?;
+    for line in gpu_lines() {
+        writeln!(out, "{line}")?;
+    }
     Ok(())
+}
+
+/// The GPUs, or one entry that says why there is none.
+fn gpu_report() -> Vec<serde_json::Value> {
+    let libraries = gpu::libraries();
+    let why = |missing: Option<String>| missing.map_or(serde_json::Value::Null, Into::into);
+    let found = match Gpu::list(&libraries) {
+        Err(missing) => return vec![serde_json::json!({ "device": "cuda", "missing": missing.to_string() })],
+        Ok(found) => found,
+    };
+    let entry = |(index, info): (usize, &GpuInfo)| {
+        serde_json::json!({
+            "device": format!("cuda{index}"),
+            "name": info.name,
+            "compute_capability": info.arch.to_string(),
+            "num_multiprocessors": info.num_sms,
+            "memory_bytes": info.memory_bytes,
+            "missing": why(libraries.nvrtc.as_ref().err().map(ToString::to_string)),
+        })
+    };
+    found.iter().enumerate().map(entry).collect()
+}
+
+/// What there is of GPUs, what is missing, and what follows.
+fn gpu_lines() -> Vec<String> {
+    let libraries = gpu::libraries();
+    let mut lines = Vec::new();
+    match Gpu::list(&libraries) {
+        Err(missing) => lines.push(format!("gpu   none: {missing}")),
+        Ok(found) if found.is_empty() => lines.push("gpu   none: the driver lists no device".to_owned()),
+        Ok(found) => lines.extend(found.iter().enumerate().map(|(index, info)| {
+            let gib = info.memory_bytes as f64 / f64::from(1 << 30);
+            let (arch, sms) = (info.arch, info.num_sms);
+            format!("gpu   CUDA{index}: {}, compute capability {arch}, {sms} multiprocessors, {gib:.1} GiB", info.name)
+        })),
+    }
+    if let Ok(version) = libraries.driver {
+        lines.push(format!("      driver for CUDA {}.{}", version / 1000, version % 1000 / 10));
+    }
+    lines.push(match &libraries.nvrtc {
+        Ok((major, minor)) => format!("      NVRTC {major}.{minor} compiles kernels"),
+        Err(missing) => format!("      no kernels: {missing}"),
+    });
+    if let Err(missing) = &libraries.cublaslt {
+        lines.push(format!("      prompts without matrix units: {missing}"));
+    }
+    let able = libraries.driver.is_ok() && libraries.nvrtc.is_ok();
+    lines.push(
+        match able {
+            true => "      -ngl N moves layers there; not run on a GPU yet, so the default is 0",
+            false => "      the CPU computes everything, whatever -ngl says",
+        }
+        .to_owned(),
+    );
+    lines
 }
 
 /// Measures with one worker per core, as models run, and keeps the figures.

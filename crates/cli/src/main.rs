@@ -9,6 +9,7 @@ mod command;
 mod devices;
 mod explain;
 mod flags;
+mod gpu;
 mod hub;
 mod inspect;
 mod log;

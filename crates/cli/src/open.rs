@@ -8,6 +8,7 @@ use chaski::{Llm, Options, PlanKind};
 use engine::watch::Notice;
 use kernels::KvType;
 
+use crate::gpu;
 use crate::log::Log;
 use crate::repack_bar::RepackBar;
 use crate::settings::{Load, Plan, Settings};
@@ -32,6 +33,7 @@ pub fn options(load: &Load) -> anyhow::Result<Options> {
         },
         isa: load.isa,
         repack: load.repack,
+        gpu_layers: load.gpu_layers,
         threads: threads(load),
         context: load.context,
         batch: load.batch,
@@ -62,7 +64,8 @@ pub fn llm_at(path: &Path, load: &Load, log: &mut Log) -> anyhow::Result<Llm> {
     let begin = Instant::now();
     let options = options(load)?;
     let mut bar = RepackBar::new();
-    let llm = Llm::open_watched(path, &options, &mut |done, total| bar.show(done, total))?;
+    let gpu = gpu::find(load, log);
+    let llm = Llm::open_on(path, &options, gpu, &mut |done, total| bar.show(done, total))?;
     bar.clear();
     log.trace(format_args!(
         "{}: loaded in {:.3} s, {} threads, context {}",
@@ -71,6 +74,11 @@ pub fn llm_at(path: &Path, load: &Load, log: &mut Log) -> anyhow::Result<Llm> {
         options.threads,
         llm.context()
     ));
+    let (on_gpu, all) = llm.gpu_layers();
+    if on_gpu > 0 {
+        let mib = llm.gpu_weight_bytes() as f64 / f64::from(1 << 20);
+        log.info(format_args!("offloaded {on_gpu}/{all} layers to the GPU, {mib:.0} MiB of weights"));
+    }
     for resolved in llm.techniques() {
         let (id, state) = (resolved.technique.id, resolved.state.name());
         log.trace(format_args!("technique {id}: {state} ({})", resolved.reason));

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use chaski::GpuLayers;
 use device::Isa;
 use engine::technique::Switch;
 use kernels::KvType;
@@ -46,6 +47,12 @@ pub struct Load {
     pub plan: Plan,
     pub isa: Option<Isa>,
     pub repack: bool,
+    /// Layers on the GPU.
+    pub gpu_layers: GpuLayers,
+    /// Whether `-ngl` asked for any.
+    pub gpu_asked: bool,
+    /// `--device none`.
+    pub no_gpu: bool,
     /// 0: one per physical core.
     pub threads: usize,
     /// 0: what the model was trained on.
@@ -276,6 +283,9 @@ impl Default for Load {
             plan: Plan::Baseline,
             isa: None,
             repack: true,
+            gpu_layers: GpuLayers::Count(0),
+            gpu_asked: false,
+            no_gpu: false,
             threads: 0,
             context: 0,
             batch: 2048,

@@ -115,6 +115,10 @@ impl Runner {
                 Place::Cuda => executor.add_gpu_group(layout, num_layers, num_blocks)?,
             }
         }
+        if let Some(side) = executor.gpu_mut() {
+            let rehearse = |plan: &Plan| side.rehearse(&plan.program);
+            plans.iter().try_for_each(rehearse).map_err(device::Error::from)?;
+        }
         let tables = BlockTables::new(graph.groups.len());
         let tallies = vec![Tally::new(graph); plans.len()];
         Ok(Self {

@@ -53,6 +53,7 @@ pub fn run(settings: &Settings, models: &[ModelChoice]) -> anyhow::Result<()> {
         ..job.load()
     };
     let mut llm = open::llm_at(&source::resolve(model)?, &load, &mut Log::open(&settings.output)?)?;
+    let gpu_layers = llm.gpu_layers().0;
     let mut sequences =
         Sequences { llm: &mut llm, batch: Batch::default(), ubatch: job.ubatch, noise: Noise::default() };
     if choice.warmup {
@@ -64,7 +65,7 @@ pub fn run(settings: &Settings, models: &[ModelChoice]) -> anyhow::Result<()> {
             eprintln!("chaski bench: {} sequences", test.parallel);
         }
         let outcome = sequences.measure(&test, batched)?;
-        rows.add(HEAD, &outcome.line(&test, batched), &outcome.fields(&test, batched, job, most))?;
+        rows.add(HEAD, &outcome.line(&test, batched), &outcome.fields(&test, batched, job, most, gpu_layers))?;
     }
     rows.finish("")
 }
@@ -223,7 +224,7 @@ impl Outcome {
     }
 
     /// llama-batched-bench's fields, without those of what does not exist here.
-    fn fields(&self, test: &Test, choice: &Batched, job: &Job, most: usize) -> Map<String, Json> {
+    fn fields(&self, test: &Test, choice: &Batched, job: &Job, most: usize, gpu_layers: u32) -> Map<String, Json> {
         let [speed_pp, speed_tg, speed] = self.speeds(test, choice);
         let fields = json!({
             "n_kv_max": most,
@@ -231,7 +232,7 @@ impl Outcome {
             "n_ubatch": job.ubatch,
             "is_pp_shared": i32::from(choice.shared),
             "is_tg_separate": i32::from(choice.separate),
-            "n_gpu_layers": 0,
+            "n_gpu_layers": gpu_layers,
             "n_threads": job.threads,
             "n_threads_batch": job.threads,
             "pp": test.prompt,

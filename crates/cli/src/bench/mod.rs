@@ -111,7 +111,8 @@ fn measure(
             .collect::<anyhow::Result<Vec<u64>>>()?;
         open::tell_notices(stepper.llm(), log);
         let ops = if choice.ops { stepper.llm().op_counts() } else { Vec::new() };
-        report.add(&Outcome { subject, job, test, time, samples_ns, ops })?;
+        let gpu_layers = stepper.llm().gpu_layers().0;
+        report.add(&Outcome { subject, job, test, time, gpu_layers, samples_ns, ops })?;
     }
     Ok(())
 }

@@ -32,6 +32,8 @@ pub struct Outcome<'a> {
     pub test: Test,
     /// When it began, as `2026-01-31T12:00:00Z`.
     pub time: String,
+    /// Layers on the GPU.
+    pub gpu_layers: u32,
     pub samples_ns: Vec<u64>,
     /// Where the time went; empty unless asked for.
     pub ops: Vec<OpCount>,
@@ -112,7 +114,7 @@ impl<W: Write> Report<W> {
             subject.model_type.clone(),
             two_digits(subject.model_size as f64, 1024.0, &[(2, "MiB"), (3, "GiB")]),
             two_digits(subject.model_n_params as f64, 1000.0, &[(2, "M"), (3, "B")]),
-            "CPU".to_owned(),
+            outcome.backend().to_owned(),
             job.threads.to_string(),
         ];
         cells.extend(self.columns.iter().map(|column| job.cell(*column)));
@@ -140,6 +142,11 @@ impl<W: Write> Report<W> {
 }
 
 impl Outcome<'_> {
+    /// As llama-bench calls what computes.
+    fn backend(&self) -> &'static str {
+        if self.gpu_layers > 0 { "CUDA" } else { "CPU" }
+    }
+
     /// Tokens per second, sample by sample.
     fn samples_ts(&self) -> Vec<f64> {
         let tokens = (self.test.prompt + self.test.generate) as f64;
@@ -160,7 +167,7 @@ impl Outcome<'_> {
             "build_number": 0,
             "cpu_info": subject.cpu,
             "gpu_info": "",
-            "backends": "CPU",
+            "backends": self.backend(),
             "model_filename": subject.model_filename,
             "model_type": subject.model_type,
             "model_size": subject.model_size,
@@ -170,7 +177,7 @@ impl Outcome<'_> {
             "n_threads": job.threads,
             "type_k": job.cell(Column::TypeK),
             "type_v": job.cell(Column::TypeV),
-            "n_gpu_layers": 0,
+            "n_gpu_layers": self.gpu_layers,
             "plan": job.cell(Column::Plan),
             "isa": job.cell(Column::Isa),
             "n_prompt": test.prompt,
@@ -251,6 +258,7 @@ mod tests {
                 job: &job,
                 test,
                 time: "2026-01-31T12:00:00Z".into(),
+                gpu_layers: 0,
                 samples_ns: vec![1_000_000_000, 2_000_000_000],
                 ops: Vec::new(),
             };

@@ -3,6 +3,7 @@
 use super::{Flag, Group};
 use crate::command::Commands;
 use crate::settings::Plan;
+use chaski::GpuLayers;
 use device::Isa;
 use engine::technique::Switch;
 use kernels::KvType;
@@ -20,8 +21,10 @@ pub const MOST_THREADS: usize = 1024;
 /// Largest context and batch that may be asked for; memory is the real limit, and is checked when the model is loaded.
 pub const MOST_TOKENS: usize = 1 << 24;
 
+/// More layers than any model has.
+const MOST_LAYERS: u32 = 1 << 16;
+
 const OTHER_CACHE_TYPES: &[&str] = &["bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"];
-const NO_GPU: &str = "this version computes on the CPU only; leave it out, or give 0 or auto";
 
 pub const FLAGS: &[Flag] = &[
     Flag::value(
@@ -127,15 +130,31 @@ pub const FLAGS: &[Flag] = &[
     Flag::value(
         &["-ngl", "--gpu-layers", "--n-gpu-layers"],
         "N",
-        "layers on the GPU: 0 or auto, as there is no GPU backend yet",
+        "layers on the GPU, the last ones first and the output as one more: a number, all, or auto for what fits \
+         (default: 0, as the kernels for CUDA have not run on a GPU yet)",
     )
     .env("LLAMA_ARG_N_GPU_LAYERS")
     .on(GROUP, PLAN)
-    .set(|_, g| g.only(&["0", "auto", "-1"], NO_GPU)),
-    Flag::value(&["-dev", "--device"], "none", "devices to offload to: none, as there is no GPU backend yet")
-        .env("LLAMA_ARG_DEVICE")
-        .on(GROUP, PLAN)
-        .set(|_, g| g.only(&["none"], "this version computes on the CPU only; leave it out, or give none")),
+    .set(|s, g| {
+        s.load.gpu_layers = match g.text {
+            "auto" | "-1" => GpuLayers::Fit,
+            "all" | "-2" => GpuLayers::Count(u32::MAX),
+            _ => GpuLayers::Count(g.number(0..=MOST_LAYERS)?),
+        };
+        s.load.gpu_asked = g.text != "0";
+        Ok(())
+    }),
+    Flag::value(
+        &["-dev", "--device"],
+        "none|CUDA0",
+        "device that -ngl means: CUDA0, the first GPU; none for the CPU alone",
+    )
+    .env("LLAMA_ARG_DEVICE")
+    .on(GROUP, PLAN)
+    .set(|s, g| {
+        s.load.no_gpu = g.text == "none";
+        g.only(&["none", "CUDA0"], "one GPU is used at most, the first: CUDA0")
+    }),
     Flag::value(&["-lm", "--load-mode"], "auto|mmap", "how the file is read: always mapped")
         .env("LLAMA_ARG_LOAD_MODE")
         .on(GROUP, PLAN)

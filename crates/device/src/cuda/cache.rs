@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::jit::Compiled;
+
 /// A folder of compiled kernels.
 #[derive(Clone, Debug)]
 pub struct KernelCache {
@@ -17,16 +19,20 @@ impl KernelCache {
         Self { folder: folder.to_owned() }
     }
 
-    /// The code that was kept under `key`.
-    pub(super) fn load(&self, key: &str) -> Option<Vec<u8>> {
-        std::fs::read(self.folder.join(format!("{key}.cubin"))).ok().filter(|code| !code.is_empty())
+    /// The code that was kept under `key`, and what the assembler told of it.
+    pub(super) fn load(&self, key: &str) -> Option<Compiled> {
+        let cubin = std::fs::read(self.folder.join(format!("{key}.cubin"))).ok().filter(|code| !code.is_empty())?;
+        let log = std::fs::read_to_string(self.folder.join(format!("{key}.log"))).unwrap_or_default();
+        Some(Compiled { cubin, log })
     }
 
-    /// Keeps code and source. A disk that refuses costs time at the next start, nothing else.
-    pub(super) fn store(&self, key: &str, source: &str, code: &[u8]) {
+    /// Keeps code, log and source. A disk that refuses costs time at the next start, nothing else.
+    pub(super) fn store(&self, key: &str, source: &str, compiled: &Compiled) {
         let _ = std::fs::create_dir_all(&self.folder);
+        // The code comes last: where it is, the rest is.
         let kept = self.put(&format!("{key}.cu"), source.as_bytes());
-        let _ = kept.and_then(|()| self.put(&format!("{key}.cubin"), code));
+        let kept = kept.and_then(|()| self.put(&format!("{key}.log"), compiled.log.as_bytes()));
+        let _ = kept.and_then(|()| self.put(&format!("{key}.cubin"), &compiled.cubin));
     }
 
     /// Writes a file that others see whole or not at all.
@@ -56,11 +62,12 @@ mod tests {
     fn what_was_kept_is_found_with_its_source_beside_it() {
         let folder = std::env::temp_dir().join(format!("chaski-kernel-cache-{}", std::process::id()));
         let cache = KernelCache::new(&folder);
+        let compiled = Compiled { cubin: b"code".to_vec(), log: "0 bytes spill stores".to_owned() };
         assert_eq!(cache.load("add-1"), None);
-        cache.store("add-1", "source", b"code");
-        assert_eq!(cache.load("add-1").as_deref(), Some(&b"code"[..]));
+        cache.store("add-1", "source", &compiled);
+        assert_eq!(cache.load("add-1"), Some(compiled));
         assert_eq!(std::fs::read(folder.join("add-1.cu")).unwrap(), b"source");
-        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2, "nothing unfinished is left");
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 3, "nothing unfinished is left");
         std::fs::remove_dir_all(folder).unwrap();
     }
 

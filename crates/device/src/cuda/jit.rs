@@ -30,10 +30,11 @@ pub struct Jit {
 }
 
 /// Compiled code, and what the assembler told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compiled {
     /// For `cuModuleLoadData`.
     pub cubin: Vec<u8>,
-    /// The compiler's log; empty for code from the cache.
+    /// The compiler's log.
     pub log: String,
 }
 
@@ -58,12 +59,12 @@ impl Jit {
         };
         let text = source.parts.concat();
         let key = key(source.name, &[&version, &options.join(" "), &text]);
-        if let Some(cubin) = self.cache.as_ref().and_then(|cache| cache.load(&key)) {
-            return Ok(Compiled { cubin, log: String::new() });
+        if let Some(compiled) = self.cache.as_ref().and_then(|cache| cache.load(&key)) {
+            return Ok(compiled);
         }
         let compiled = compile(&title(source, constants), &text, &options)?;
         if let Some(cache) = &self.cache {
-            cache.store(&key, &format!("// {}\n{text}", options.join(" ")), &compiled.cubin);
+            cache.store(&key, &format!("// {}\n{text}", options.join(" ")), &compiled);
         }
         Ok(compiled)
     }

@@ -22,6 +22,9 @@ use kernels::table::OPS;
 /// The problems that `cargo test` checks too.
 const SEED: u64 = 2026;
 
+/// Bytes that a kernel may spill: a word or two outside its loops cost nothing.
+const SPILLS_ALLOWED: u32 = 32;
+
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let command = args.next().unwrap_or_default();
@@ -82,13 +85,10 @@ fn compile(
             }
             for report in queue.take_reports() {
                 num_sources += 1;
-                let spilling = report
-                    .log
-                    .lines()
-                    .filter(|line| line.contains("spill stores") && !line.contains(" 0 bytes spill stores"));
-                let bad: Vec<&str> = spilling.collect();
-                spills += bad.len();
-                bad.iter().for_each(|line| println!("{} {}: {}", arch.target(), report.title, line.trim()));
+                for bytes in spilled(&report.log).filter(|bytes| *bytes > SPILLS_ALLOWED) {
+                    spills += 1;
+                    println!("{} {}: {bytes} bytes of registers spilled", arch.target(), report.title);
+                }
             }
         }
         well &= spills == 0;
@@ -99,6 +99,11 @@ fn compile(
         );
     }
     Ok(well)
+}
+
+/// Bytes of registers that each kernel of a source spills, by the assembler's log.
+fn spilled(log: &str) -> impl Iterator<Item = u32> {
+    log.lines().filter_map(|line| line.split(" bytes spill stores").next()?.rsplit([' ', ',']).next()?.parse().ok())
 }
 
 /// Holds every kernel against its reference on the first device.

@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use device::Buffer;
 use device::cuda::{CudaError, FaultPlace, Graph, Memory, Pinned, Queue};
 
-use super::{CacheSlot, StepInputs, TurnKey};
+use super::{CacheSlot, Program, StepInputs, TurnKey};
 use crate::cuda::{DeviceWeights, Launcher, look_over};
 use crate::fault::{Faults, Finding};
 use crate::kv::KvLayout;
@@ -147,6 +147,34 @@ impl DeviceSide {
     /// The cache of a group, where it is the device's.
     pub(super) fn storage(&self, group: usize) -> Option<*mut u8> {
         self.groups.get(group)?.as_ref().map(Memory::as_ptr)
+    }
+
+    /// Compiles the kernels of a plan and takes the memory that they pass on among themselves, so that steps do neither;
+    /// a kernel that does not compile comes to light here.
+    ///
+    /// # Errors
+    /// When a kernel does not compile or the device has no room.
+    pub fn rehearse(&mut self, program: &Program) -> Result<(), CudaError> {
+        self.queue.enter()?;
+        let storage = |group: &Option<Memory>| group.as_ref().map_or(std::ptr::null_mut(), Memory::as_ptr);
+        let group = |group| KvFrame { storage: storage(group), views: std::ptr::null(), num_views: 1 };
+        let groups: Vec<KvFrame> = self.groups.iter().map(group).collect();
+        let frame = Frame {
+            arena: self.arena.as_ptr(),
+            tokens: std::ptr::null(),
+            positions: std::ptr::null(),
+            num_rows: program.max_rows,
+            output_rows: std::ptr::null(),
+            num_outputs: program.max_outputs,
+            groups: groups.as_ptr(),
+            logits: std::ptr::null(),
+            num_logits: program.vocab_size,
+        };
+        self.queue.rehearse(true);
+        let mut on_gpu = program.segments.iter().filter(|segment| segment.place == Place::Cuda);
+        let done = on_gpu.try_for_each(|segment| self.enqueue(&program.steps, segment.steps.clone(), &frame));
+        self.queue.rehearse(false);
+        done
     }
 
     /// [`super::Executor::move_tokens`] for a group that is the device's: by way of the host, for it happens rarely.

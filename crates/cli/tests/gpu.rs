@@ -1,0 +1,32 @@
+//! `-ngl` and `devices` where there is a GPU and where there is none.
+
+mod support;
+
+use serde_json::Value;
+use support::{chaski, complaint_of, fixture, stdout_of};
+
+#[test]
+fn layers_for_a_gpu_are_computed_where_there_is_none_too() {
+    let model = fixture("llama.gguf");
+    let words = ["run", "-m", &model, "-no-cnv", "-p", "the", "--temp", "0", "-n", "4"];
+    for layers in ["99", "all", "auto", "1"] {
+        let outcome = chaski(&[&words[..], &["-ngl", layers]].concat());
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        let told = outcome.stderr.lines().filter(|line| line.contains("no usable GPU") || line.contains("offloaded"));
+        assert_eq!(told.count(), 1, "{outcome:?}");
+    }
+    for quiet in [["-ngl", "0"], ["--device", "none"]] {
+        assert!(!chaski(&[&words[..], &quiet].concat()).stderr.contains("GPU"));
+    }
+    assert!(complaint_of(&["run", "-m", &model, "-ngl", "-7"], 1).contains("-ngl"));
+}
+
+#[test]
+fn devices_say_what_there_is_and_what_is_missing() {
+    let text = stdout_of(&["devices"]);
+    assert!(text.contains("gpu   "), "{text}");
+    assert!(text.contains("libcuda.so.1 was not found") || text.contains("driver for CUDA"), "{text}");
+    let report: Value = serde_json::from_str(&stdout_of(&["devices", "-o", "json"])).unwrap();
+    let gpus: Vec<&Value> = report.as_array().unwrap().iter().filter(|entry| entry["device"] != "cpu").collect();
+    assert!(gpus.iter().all(|gpu| gpu["name"].is_string() || gpu["missing"].is_string()), "{report}");
+}
