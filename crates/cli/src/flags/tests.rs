@@ -143,10 +143,8 @@ fn problems_name_the_flag_in_one_line() {
         ("run -m", "-m: needs a value (MODEL)"),
         ("run -v=1", "-v=1: no such flag"),
         ("run --offline=1", "--offline: takes no value"),
-        (
-            "run -ngl 99",
-            "-ngl: `99` is not supported: this version computes on the CPU only; leave it out, or give 0 or auto",
-        ),
+        ("run -ngl some", "-ngl: expected a number from 0 to 65536, got `some`"),
+        ("run --device CUDA1", "--device: `CUDA1` is not supported: one GPU is used at most"),
         ("run -ctk q8_0", "-ctk: q8_0 is not supported yet; the cache holds f16 or f32"),
         ("run --grammar x", "--grammar: not supported: output cannot be constrained yet"),
         ("tokenize --temp 1", "--temp: not a flag of `chaski tokenize` (it belongs to run, serve, ab, explain)"),
