@@ -157,7 +157,7 @@ impl Party {
     fn of(name: &'static str, flag: &str, shared: &Settings, flags: &str) -> anyhow::Result<Party> {
         let settings = side::onto(flags, shared).map_err(|Usage(problem)| anyhow!("{flag}: {problem}"))?;
         let resolved = open::options(&settings.load)
-            .and_then(|options| Ok(options.resolve().map_err(chaski::Error::from)?))
+            .and_then(|options| Ok(options.resolve().map_err(chaski::Error::Technique)?))
             .map_err(|problem| if flags.is_empty() { problem } else { anyhow!("{flag}: {problem}") })?;
         let techniques = resolved.iter().map(standing).collect();
         Ok(Party { name, settings, side: Side { flags: flags.into(), techniques, ..Side::default() } })
