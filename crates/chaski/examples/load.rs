@@ -229,6 +229,7 @@ impl Load {
             prompt,
             sampler: Sampler::new(&params, &vocab, 0)?,
             detokenizer: Box::new(NoText),
+            constraint: None,
             stop_tokens: Arc::from([]),
             max_new_tokens: Some(num_new),
             when_full: WhenFull::Stop,

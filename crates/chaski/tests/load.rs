@@ -50,6 +50,7 @@ fn request(llm: &Llm, prompt: &[u32], seed: usize) -> Request {
         prompt: prompt.to_vec(),
         sampler: Sampler::new(&params, &vocab, 0).unwrap(),
         detokenizer: Box::new(NoText),
+        constraint: None,
         stop_tokens: Arc::from([]),
         max_new_tokens: Some(NUM_NEW),
         when_full: WhenFull::Stop,

@@ -227,6 +227,7 @@ fn answer(llm: &mut Llm) -> Vec<Event> {
         prompt: PROMPT.to_vec(),
         sampler: Sampler::new(&params, &vocab, 1).unwrap(),
         detokenizer: Box::new(NoText),
+        constraint: None,
         stop_tokens: [].into(),
         max_new_tokens: Some(ANSWER as u32),
         when_full: WhenFull::Stop,

@@ -6,6 +6,7 @@ mod bench;
 mod ceilings;
 mod chat_template;
 mod command;
+mod constraint;
 mod devices;
 mod explain;
 mod flags;

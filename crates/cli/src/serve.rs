@@ -11,7 +11,7 @@ use text::template::ChatTemplate;
 
 use crate::log::Log;
 use crate::settings::{Load, Settings};
-use crate::{chat_template, model_file, open, prompt_text, source};
+use crate::{chat_template, constraint, model_file, open, prompt_text, source};
 
 /// Sequences side by side when nobody says how many: llama-server's choice.
 const AUTO_PARALLEL: usize = 4;
@@ -56,6 +56,7 @@ fn config(settings: &Settings) -> anyhow::Result<Config> {
     let mut config = settings.serve.http.clone();
     let prompt = &settings.prompt;
     config.defaults.sampling = settings.sampling.clone();
+    config.defaults.constraint = constraint::chosen(settings.form.as_ref())?;
     config.defaults.max_tokens = u32::try_from(prompt.predict).ok();
     config.defaults.keep = u32::try_from(prompt.keep).ok();
     config.defaults.context_shift = prompt.context_shift;
@@ -74,6 +75,7 @@ fn warm_up(llm: &mut Llm) -> anyhow::Result<()> {
         prompt: vec![special.bos.or(special.eos).unwrap_or(0)],
         sampler: Sampler::new(&Params::default(), &vocab, 0)?,
         detokenizer: Box::new(NoText),
+        constraint: None,
         stop_tokens: [].into(),
         max_new_tokens: Some(1),
         when_full: WhenFull::Stop,

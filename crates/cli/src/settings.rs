@@ -16,6 +16,8 @@ pub struct Settings {
     pub prompt: Prompt,
     pub chat: Chat,
     pub sampling: engine::sampler::Params,
+    /// What answers must look like.
+    pub form: Option<Form>,
     pub output: Output,
     pub serve: Serve,
     pub bench: Bench,
@@ -145,6 +147,17 @@ pub struct Chat {
     pub in_prefix_bos: bool,
     /// Do not touch the terminal: no line editing, no colours.
     pub simple_io: bool,
+}
+
+/// What answers must look like, as it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    Grammar(String),
+    GrammarFile(PathBuf),
+    /// JSON.
+    Schema(String),
+    SchemaFile(PathBuf),
+    Regex(String),
 }
 
 /// What is printed, where and how.

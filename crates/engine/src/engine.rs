@@ -7,9 +7,10 @@ use crate::batch::Batch;
 use crate::cache::KvCache;
 use crate::error::Error;
 use crate::handle::Submission;
+use crate::masks::{Masks, Restraint};
 use crate::observer::{Observer, StepReport};
 use crate::request::{Detokenize, Pooling, Report, Request, Scores};
-use crate::sampler::{Candidates, Sampled, Sampler, logprobs};
+use crate::sampler::{self, Candidates, Sampled, Sampler, logprobs};
 use crate::scheduler::{Output, Rules, Scheduler, Ticket};
 use crate::sequence::{FinishReason, Sequence, Status};
 use crate::stream::{Event, EventSink, EventStream, Timings, TokenScore, Usage, event_stream};
@@ -77,6 +78,7 @@ struct Desk {
     cache: KvCache,
     scheduler: Scheduler,
     candidates: Candidates,
+    masks: Masks,
     /// By ticket.
     replies: Vec<Option<Reply>>,
     started: Instant,
@@ -85,6 +87,9 @@ struct Desk {
 /// What the engine keeps of a request beside its sequence.
 struct Reply {
     sampler: Sampler,
+    restraint: Option<Restraint>,
+    /// Logits that wait for the mask of their token, `[vocab_size]`; empty if none do.
+    held: Vec<f32>,
     detokenizer: Box<dyn Detokenize>,
     sink: Box<dyn EventSink>,
     report: Report,
@@ -113,6 +118,7 @@ impl<R: StepRunner> Engine<R> {
             cache,
             scheduler: Scheduler::new(rules),
             candidates: Candidates::new(runner.vocab_size()),
+            masks: Masks::default(),
             replies: Vec::new(),
             started: Instant::now(),
         };
@@ -205,7 +211,11 @@ impl<R: StepRunner> Engine<R> {
     pub fn step(&mut self) {
         let begin = self.desk.now_us();
         self.desk.drop_cancelled();
+        self.desk.sample_held();
         self.desk.scheduler.schedule(&mut self.desk.cache, &mut self.batch);
+        if self.batch.is_empty() {
+            self.desk.await_mask();
+        }
         let scheduled = self.desk.now_us();
         self.desk.note_first_steps(scheduled);
         let mut report = StepReport {
@@ -289,27 +299,58 @@ impl Desk {
                 }
                 reply.first_token_us.get_or_insert(now_us);
                 reply.tell_progress(scheduler.sequence(ticket));
-                reply.next_token(
-                    logits.row((output.first_row + output.num_rows - 1) as usize),
-                    ticket,
-                    scheduler,
-                    candidates,
-                )
+                let row = logits.row((output.first_row + output.num_rows - 1) as usize);
+                reply.next_token(row, ticket, scheduler, candidates, &mut self.masks)
             });
-            match outcome {
-                Ok(None) => {}
-                Ok(Some(reason)) => self.scheduler.finish(ticket, reason, &mut self.cache),
-                Err(error) => {
-                    reply.error = Some(error);
-                    self.scheduler.finish(ticket, FinishReason::Failed, &mut self.cache);
-                }
-            }
+            self.conclude(ticket, outcome);
         }
         for &ticket in self.scheduler.in_step() {
             if let Some(reply) = &mut self.replies[ticket.0 as usize]
                 && reply.first_token_us.is_none()
             {
                 reply.tell_progress(self.scheduler.sequence(ticket));
+            }
+        }
+    }
+
+    /// Samples the tokens whose masks were late.
+    fn sample_held(&mut self) {
+        for index in 0..self.replies.len() {
+            let ticket = Ticket(index as u32);
+            let Some(reply) = self.replies[index].as_mut().filter(|reply| reply.is_held()) else { continue };
+            // A sequence that has lost its place in the meantime is computed anew and gets logits again.
+            if self.scheduler.sequence(ticket).num_pending() > 0 {
+                reply.held.clear();
+                continue;
+            }
+            if !reply.restraint.as_mut().is_some_and(Restraint::is_ready) {
+                continue;
+            }
+            let logits = std::mem::take(&mut reply.held);
+            let (scheduler, candidates) = (&mut self.scheduler, &mut self.candidates);
+            let outcome = contain(|| reply.next_token(&logits, ticket, scheduler, candidates, &mut self.masks));
+            self.conclude(ticket, outcome);
+        }
+    }
+
+    /// Waits for a mask, where there is nothing else to do.
+    fn await_mask(&mut self) {
+        let mut held = self.replies.iter_mut().flatten().filter(|reply| reply.is_held());
+        if let Some(restraint) = held.next().and_then(|reply| reply.restraint.as_mut()) {
+            restraint.wait();
+        }
+    }
+
+    /// What becomes of a sequence after its turn.
+    fn conclude(&mut self, ticket: Ticket, outcome: Result<Option<FinishReason>, Error>) {
+        match outcome {
+            Ok(None) => {}
+            Ok(Some(reason)) => self.scheduler.finish(ticket, reason, &mut self.cache),
+            Err(error) => {
+                if let Some(reply) = &mut self.replies[ticket.0 as usize] {
+                    reply.error = Some(error);
+                }
+                self.scheduler.finish(ticket, FinishReason::Failed, &mut self.cache);
             }
         }
     }
@@ -327,7 +368,7 @@ impl Desk {
 
     fn add(&mut self, request: Request, sink: Box<dyn EventSink>) -> Result<(), (Error, Box<dyn EventSink>)> {
         let Request { prompt, mut sampler, detokenizer, stop_tokens, max_new_tokens, when_full, .. } = request;
-        let Request { cache_prompt, report, .. } = request;
+        let Request { cache_prompt, report, constraint, .. } = request;
         sampler.reserve(prompt.len() + max_new_tokens.unwrap_or(u32::MAX).min(self.cache.limits().context) as usize);
         sampler.accept_all(&prompt);
         if report.scores.is_some_and(|scores| scores.after_sampling) {
@@ -345,6 +386,8 @@ impl Desk {
         let submitted_us = self.now_us();
         self.replies[ticket] = Some(Reply {
             sampler,
+            restraint: constraint.map(|constraint| self.masks.begin(constraint)),
+            held: Vec::new(),
             detokenizer,
             sink,
             report,
@@ -458,11 +501,30 @@ impl Reply {
         ticket: Ticket,
         scheduler: &mut Scheduler,
         candidates: &mut Candidates,
+        masks: &mut Masks,
     ) -> Result<Option<FinishReason>, Error> {
         if scheduler.sequence(ticket).is_complete() {
             return Ok(Some(FinishReason::Length)); // no token was asked for, only the prompt
         }
-        let sampled = self.sampler.sample(candidates, logits)?;
+        let sampled = match &mut self.restraint {
+            None => self.sampler.sample(candidates, logits)?,
+            Some(restraint) => {
+                let Some(allowed) = restraint.allowed() else {
+                    self.held.extend_from_slice(logits);
+                    return Ok(None);
+                };
+                let allowed = allowed?;
+                match self.sampler.sample_within(candidates, logits, allowed) {
+                    // All that is left to do is to end, by a token that does not exist or that was excluded.
+                    Err(sampler::Error::NothingLeft { .. })
+                        if allowed.iter().all(|token| scheduler.sequence(ticket).ends_at(token)) =>
+                    {
+                        return Ok(Some(FinishReason::Eos));
+                    }
+                    sampled => sampled?,
+                }
+            }
+        };
         let score = match self.report.scores {
             Some(scores) => Some(Box::new(score_sampled(scores, candidates, logits, sampled)?)),
             None => None,
@@ -480,8 +542,16 @@ impl Reply {
         } else if end.is_some() {
             self.detokenizer.finish(&mut piece);
         }
+        if let Some(restraint) = self.restraint.as_mut().filter(|_| end.is_none()) {
+            masks.accept(restraint, token);
+        }
         self.sink.send(Event::Token { token, piece, score });
         Ok(end)
+    }
+
+    /// Whether its next token waits for a mask.
+    fn is_held(&self) -> bool {
+        !self.held.is_empty()
     }
 
     fn end(mut self, sequence: &Sequence, now_us: u64) {

@@ -102,6 +102,9 @@ pub enum Error {
     /// The engine has ended, so nothing can be submitted.
     #[error("the engine has stopped")]
     Stopped,
+    /// A grammar or schema that an answer cannot keep to any longer.
+    #[error("the grammar: {0}")]
+    Constraint(String),
     /// A logits row that cannot be sampled.
     #[error(transparent)]
     Sampler(#[from] crate::sampler::Error),

@@ -3,7 +3,7 @@
 //! Made by the server, the CLI and the library from their own forms; text is encoded before and decoded
 //! behind [`Detokenize`], so that the engine itself deals in token ids alone.
 
-use crate::sampler::Sampler;
+use crate::sampler::{Sampler, TokenSet};
 use std::sync::Arc;
 
 /// A prompt and how to go on from it.
@@ -14,6 +14,8 @@ pub struct Request {
     pub sampler: Sampler,
     /// Makes text of the tokens, and watches for stop strings.
     pub detokenizer: Box<dyn Detokenize>,
+    /// What the answer must look like.
+    pub constraint: Option<Box<dyn Constrain>>,
     /// Tokens that end the answer; empty to ignore end-of-generation tokens.
     pub stop_tokens: Arc<[u32]>,
     /// Most tokens to generate; `None`: until something else ends it.
@@ -81,6 +83,16 @@ pub trait Detokenize: Send {
 
     /// Appends what was held back, at the end of the answer.
     fn finish(&mut self, piece: &mut String);
+}
+
+/// Says which tokens an answer may go on with. Works on another thread than the engine's, beside the steps; its errors
+/// are told to the client.
+pub trait Constrain: Send {
+    /// Leaves in `tokens` those that may come next. Tokens that end the answer are among them where it is whole.
+    fn allowed(&mut self, tokens: &mut TokenSet) -> Result<(), String>;
+
+    /// Takes one of these tokens.
+    fn accept(&mut self, token: u32) -> Result<(), String>;
 }
 
 /// For those who want token ids only.

@@ -204,8 +204,8 @@ impl Scheduler {
         prompts.map(|(span, _)| span.num_rows).sum()
     }
 
-    /// Fills `batch` with the next step. It stays empty only when nothing is left to compute, or when all
-    /// that was left has just failed or given up its place.
+    /// Fills `batch` with the next step. It stays empty only when nothing is left to compute, when all that was
+    /// left has just failed or given up its place, or when all that run wait for the token to be appended.
     pub fn schedule(&mut self, cache: &mut KvCache, batch: &mut Batch) {
         batch.clear();
         self.in_step.clear();

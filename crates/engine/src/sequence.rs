@@ -133,6 +133,11 @@ impl Sequence {
         (self.num_prompt / chunk * chunk).min(self.tokens.len() as u32) as usize
     }
 
+    /// Whether this token would end it.
+    pub(crate) fn ends_at(&self, token: u32) -> bool {
+        self.stop_tokens.contains(&token)
+    }
+
     /// Whether it wants no token any more.
     pub fn is_complete(&self) -> bool {
         self.num_generated >= self.max_new_tokens

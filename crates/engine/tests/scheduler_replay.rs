@@ -8,8 +8,8 @@ use engine::cache::{CacheLimits, KvCache, KvGroup};
 use engine::engine::{Engine, Logits, StepRunner};
 use engine::handle::spawn;
 use engine::observer::{Observer, StepReport};
-use engine::request::{Detokenize, NoText, Report, Request, WhenFull};
-use engine::sampler::{Candidates, Params, Sampler, VocabInfo, logprobs};
+use engine::request::{Constrain, Detokenize, NoText, Report, Request, WhenFull};
+use engine::sampler::{Candidates, Params, Sampler, TokenSet, VocabInfo, logprobs};
 use engine::scheduler::Rules;
 use engine::sequence::FinishReason;
 use engine::stream::{Event, EventStream};
@@ -112,6 +112,24 @@ impl StepRunner for Fake {
     }
 }
 
+/// Allows other tokens at each place; its masks come early or late.
+struct Turns(u32);
+
+impl Constrain for Turns {
+    fn allowed(&mut self, tokens: &mut TokenSet) -> Result<(), String> {
+        if self.0 % 3 == 1 {
+            std::thread::sleep(std::time::Duration::from_micros(30));
+        }
+        tokens.assign(&[0x924924 << (self.0 % 3) | 1 << EOS]);
+        Ok(())
+    }
+
+    fn accept(&mut self, _: u32) -> Result<(), String> {
+        self.0 += 1;
+        Ok(())
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Asked {
     prompt: Vec<u32>,
@@ -121,6 +139,8 @@ struct Asked {
     after_steps: usize,
     /// Whether the tokens of the prompt are to be scored.
     scored: bool,
+    /// Whether the answer must keep to [`Turns`].
+    constrained: bool,
 }
 
 /// Computes the next token of a sequence whose keys are plain vectors; gives the state that makes its logits.
@@ -153,6 +173,7 @@ impl Asked {
             prompt: self.prompt.clone(),
             sampler: self.sampler(),
             detokenizer: Box::new(NoText),
+            constraint: self.constrained.then(|| Box::new(Turns(0)) as _),
             stop_tokens: Arc::from([EOS]),
             max_new_tokens: Some(self.max_new_tokens),
             when_full: self.when_full(),
@@ -192,7 +213,14 @@ impl Asked {
             }
             let state = pending.drain(..).fold(0, |_, token| compute(groups, &mut keys, token));
             let row: Vec<f32> = logits(state).collect();
-            let token = sampler.sample(&mut candidates, &row).unwrap().token;
+            let sampled = if self.constrained {
+                let mut allowed = TokenSet::default();
+                Turns(answer.len() as u32).allowed(&mut allowed).unwrap();
+                sampler.sample_within(&mut candidates, &row, &allowed)
+            } else {
+                sampler.sample(&mut candidates, &row)
+            };
+            let token = sampled.unwrap().token;
             sampler.accept(token);
             answer.push(token);
             pending.push(token);
@@ -205,14 +233,16 @@ impl Asked {
 }
 
 fn asked(shift: bool) -> impl Strategy<Value = Asked> {
-    (prop::collection::vec(0..3u32, 1..30), any::<u32>(), 0..80u32, 0..20usize, prop::bool::weighted(0.3)).prop_map(
-        move |(prompt, seed, max_new_tokens, after_steps, scored)| Asked {
+    let some = || prop::bool::weighted(0.3);
+    (prop::collection::vec(0..3u32, 1..30), any::<u32>(), 0..80u32, 0..20usize, some(), some()).prop_map(
+        move |(prompt, seed, max_new_tokens, after_steps, scored, constrained)| Asked {
             prompt,
             seed,
             max_new_tokens,
             shift,
             after_steps,
             scored,
+            constrained,
         },
     )
 }
@@ -382,6 +412,7 @@ fn preemption_replays_the_same_tokens() {
         shift: false,
         after_steps: 0,
         scored: seed % 2 == 0,
+        constrained: false,
     };
     // Seeds whose answers are long enough to get in each other's way.
     let groups = [group(None, 4)];
@@ -395,8 +426,15 @@ fn engine_with(fail_at: Option<(u32, bool)>) -> Engine<Fake> {
 }
 
 fn long_request(groups: &[KvGroup]) -> Asked {
-    let asked =
-        |seed| Asked { prompt: vec![0, 1, 2], seed, max_new_tokens: 20, shift: false, after_steps: 0, scored: false };
+    let asked = |seed| Asked {
+        prompt: vec![0, 1, 2],
+        seed,
+        max_new_tokens: 20,
+        shift: false,
+        after_steps: 0,
+        scored: false,
+        constrained: false,
+    };
     (0..500).map(asked).find(|asked| asked.alone(groups).len() == 20).unwrap()
 }
 
@@ -550,4 +588,64 @@ fn an_engine_on_its_own_thread_answers_through_its_handle() {
     assert_eq!(refused, Some(Event::Failed(Error::EmptyPrompt)));
     drop(handle);
     assert!(thread.join().unwrap().is_idle());
+}
+
+/// A constraint whose masks come when the test lets them.
+struct Gate {
+    open: std::sync::mpsc::Receiver<Result<(), String>>,
+}
+
+impl Constrain for Gate {
+    fn allowed(&mut self, tokens: &mut TokenSet) -> Result<(), String> {
+        tokens.assign(&[1 << 5]);
+        self.open.recv().unwrap_or(Ok(()))
+    }
+
+    fn accept(&mut self, token: u32) -> Result<(), String> {
+        assert_eq!(token, 5);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_mask_that_is_late_holds_up_nobody_else() {
+    let groups = [group(None, 4)];
+    let mut engine = engine_with(None);
+    let asked = long_request(&groups);
+    let (open, gate) = channel();
+    let constraint: Option<Box<dyn Constrain>> = Some(Box::new(Gate { open: gate }));
+    let mut late = engine.submit(Request { constraint, max_new_tokens: Some(2), ..asked.request() }).unwrap();
+    let mut other = engine.submit(asked.request()).unwrap();
+    // The other one is answered to its end while the first mask is not there.
+    let mut other_tokens = Vec::new();
+    while other_tokens.len() < 20 {
+        engine.step();
+        other_tokens.extend(std::iter::from_fn(|| other.try_next()).filter_map(|event| match event {
+            Event::Token { token, .. } => Some(token),
+            _ => None,
+        }));
+    }
+    assert_eq!(other_tokens, asked.alone(&groups));
+    assert!(late.try_next().is_none() && !engine.is_idle());
+    open.send(Ok(())).unwrap();
+    open.send(Ok(())).unwrap();
+    engine.run_until_idle();
+    assert_eq!(tokens_of(&mut late).0, [5, 5]);
+
+    // What its parser cannot do any more is told; a client that goes away is not waited for.
+    let (open, gate) = channel();
+    let constraint: Option<Box<dyn Constrain>> = Some(Box::new(Gate { open: gate }));
+    let mut failing = engine.submit(Request { constraint, ..asked.request() }).unwrap();
+    open.send(Err("too much".into())).unwrap();
+    engine.run_until_idle();
+    assert_eq!(tokens_of(&mut failing).1, Event::Failed(Error::Constraint("too much".into())));
+    let (_open, gate) = channel();
+    let constraint: Option<Box<dyn Constrain>> = Some(Box::new(Gate { open: gate }));
+    let gone = engine.submit(Request { constraint, ..asked.request() }).unwrap();
+    let mut other = engine.submit(asked.request()).unwrap();
+    engine.step();
+    drop(gone);
+    engine.run_until_idle();
+    assert_eq!(tokens_of(&mut other).0, asked.alone(&groups));
+    assert_eq!(engine.cache().free_runs(0), engine.cache().num_runs(0));
 }

@@ -1,12 +1,13 @@
 //! What every handler works with: the model's facts, the door to the engine, settings and counters.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use engine::handle::Handle;
 use engine::technique::ActiveForm;
 use text::Tokenizer;
+use text::grammar::{Grammars, Problem};
 use text::template::ChatTemplate;
 
 use tower_http::cors::CorsLayer;
@@ -75,6 +76,8 @@ pub struct App {
     pub slots: Slots,
     pub keys: Keys,
     pub cors: Option<CorsLayer>,
+    /// Made for the first request that asks for one.
+    grammars: OnceLock<Result<Grammars, Problem>>,
     next_id: AtomicU64,
     next_task: AtomicU64,
     /// Makes ids differ from one start of the server to the next.
@@ -87,8 +90,14 @@ impl App {
         let keys = Keys::new(&config.api_keys);
         let cors = config.cors.as_ref().map(guard::cors).transpose()?;
         let salt = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+        let grammars = OnceLock::new();
         let (next_id, next_task) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(App { model, config, engine, metrics, slots, keys, cors, next_id, next_task, salt })
+        Ok(App { model, config, engine, metrics, slots, keys, cors, grammars, next_id, next_task, salt })
+    }
+
+    /// What compiles grammars for this model's tokens.
+    pub fn grammars(&self) -> Result<&Grammars, Problem> {
+        self.grammars.get_or_init(|| Grammars::new(self.model.tokenizer.clone())).as_ref().map_err(Clone::clone)
     }
 
     /// The next of a sequence of numbers that look random; never the same twice in one run.

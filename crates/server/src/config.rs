@@ -6,6 +6,8 @@ use engine::request::Pooling;
 use engine::sampler::Params;
 use serde_json::{Map, Value};
 
+use crate::convert::constraint::Asked;
+
 /// How the server is set up. [`Config::default`] is what `serve` does without flags.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -61,6 +63,8 @@ pub struct Cors {
 pub struct Defaults {
     /// Sampling parameters.
     pub sampling: Params,
+    /// What every answer must look like.
+    pub constraint: Option<Asked>,
     /// Tokens to generate; `None` until something else ends the answer.
     pub max_tokens: Option<u32>,
     /// Prompt tokens that a context shift keeps; `None` for all.
@@ -100,8 +104,6 @@ pub struct Limits {
     pub stops: (usize, usize),
     /// Names in `samplers`, texts in `dry_sequence_breakers`.
     pub list: usize,
-    /// Bytes of a grammar or a schema.
-    pub constraint_bytes: usize,
 }
 
 impl Default for Config {
@@ -131,6 +133,7 @@ impl Default for Defaults {
     fn default() -> Self {
         Defaults {
             sampling: Params::default(),
+            constraint: None,
             max_tokens: None,
             keep: Some(0),
             context_shift: false,
@@ -155,7 +158,6 @@ impl Default for Limits {
             top_scores: 1024,
             stops: (128, 16 << 10),
             list: 64,
-            constraint_bytes: 1 << 20,
         }
     }
 }

@@ -146,7 +146,7 @@ impl From<engine::Error> for ApiError {
                 ApiError { param: Some("prompt".into()), ..ApiError::new(Kind::Invalid, message) }
             }
             engine::Error::Stopped | engine::Error::QueueFull { .. } => ApiError::new(Kind::Unavailable, message),
-            engine::Error::Sampler(_) => ApiError::new(Kind::Invalid, message),
+            engine::Error::Sampler(_) | engine::Error::Constraint(_) => ApiError::new(Kind::Invalid, message),
             _ => ApiError::new(Kind::Server, message),
         }
     }

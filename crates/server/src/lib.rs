@@ -34,5 +34,6 @@ mod timings;
 
 pub use app::Model;
 pub use config::{Config, Cors, Defaults, Limits};
+pub use convert::constraint::Asked;
 pub use error::ServeError;
 pub use listen::{Server, run};

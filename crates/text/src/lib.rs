@@ -9,6 +9,7 @@
 //! | [`vocab`] | tokens, their kinds and special roles |
 //! | [`tokenizer`] | [`Tokenizer`]: `encode`, `piece`, `detokenize` |
 //! | [`detokenizer`] | whole characters out of a stream of tokens |
+//! | [`grammar`] | what an answer may go on with under a grammar or a schema |
 //! | [`template`] | chat templates: a conversation to a prompt |
 //! | [`stop`] | stop strings that may lie across pieces |
 //! | `special`, `pretokenizer`, `bpe` or `spm`, `chain` | the steps of `encode`, in this order |
@@ -20,6 +21,7 @@ mod chain;
 mod clean;
 pub mod detokenizer;
 mod error;
+pub mod grammar;
 mod index;
 mod pretokenizer;
 mod special;

@@ -10,6 +10,7 @@ mod chat;
 mod compute;
 mod docs;
 mod given;
+mod grammar;
 mod help;
 mod log;
 mod model;
@@ -109,6 +110,7 @@ pub fn all() -> impl Iterator<Item = Flag> {
         model::FLAGS,
         prompt::FLAGS,
         chat::FLAGS,
+        grammar::FLAGS,
         compute::FLAGS,
         log::FLAGS,
         refused::FLAGS,

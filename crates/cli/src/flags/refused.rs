@@ -9,7 +9,6 @@ const POLLING: &str = "the pool spins briefly and then sleeps by itself; leave i
 const NO_GPU: &str = "this version computes on the CPU only; leave it out";
 const NO_MOE: &str = "no architecture with experts is served yet; leave it out";
 const NO_ADAPTER: &str = "adapters are not applied yet; merge it into the model first";
-const NO_GRAMMAR: &str = "output cannot be constrained yet; ask for the form in the prompt and check the answer";
 const NO_CACHE_FILE: &str = "the state of a prompt is not saved to a file; keep the program running in a chat instead";
 const NO_DRAFT: &str = "there is no speculative decoding yet; leave it out";
 const NO_MEDIA: &str = "this version reads text only";
@@ -103,10 +102,6 @@ pub const FLAGS: &[Flag] = &[
     .env("LLAMA_ARG_CTX_CHECKPOINTS"),
     Flag::refused(&["--reasoning-budget"], NO_REASONING).env("LLAMA_ARG_THINK_BUDGET"),
     Flag::refused(&["--reasoning-budget-message"], NO_REASONING).env("LLAMA_ARG_THINK_BUDGET_MESSAGE"),
-    Flag::refused(&["--grammar"], NO_GRAMMAR),
-    Flag::refused(&["--grammar-file"], NO_GRAMMAR),
-    Flag::refused(&["-j", "--json-schema"], NO_GRAMMAR),
-    Flag::refused(&["-jf", "--json-schema-file"], NO_GRAMMAR),
     Flag::refused(&["-bs", "--backend-sampling"], NO_GPU).env("LLAMA_ARG_BACKEND_SAMPLING"),
     Flag::refused(&["-o", "--output", "--output-file"], "redirect standard output instead: `chaski run … > FILE`")
         .only_in(RUN),

@@ -146,7 +146,7 @@ fn problems_name_the_flag_in_one_line() {
         ("run -ngl some", "-ngl: expected a number from 0 to 65536, got `some`"),
         ("run --device CUDA1", "--device: `CUDA1` is not supported: one GPU is used at most"),
         ("run -ctk q8_0", "-ctk: q8_0 is not supported yet; the cache holds f16 or f32"),
-        ("run --grammar x", "--grammar: not supported: output cannot be constrained yet"),
+        ("run --grammar", "--grammar: needs a value (GBNF)"),
         ("tokenize --temp 1", "--temp: not a flag of `chaski tokenize` (it belongs to run, serve, ab, explain)"),
         ("serve --ssl-key-file x", "--ssl-key-file: not supported: put a proxy"),
         ("serve --port 70000", "--port: expected a number from 0 to 65535"),

@@ -8,14 +8,16 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use chaski::Llm;
 use engine::TokenText;
-use engine::request::{Report, Request, WhenFull};
+use engine::request::{Constrain, Report, Request, WhenFull};
 use engine::sequence::FinishReason;
 use engine::stream::{Event, Timings, Usage};
+use server::Asked;
 use text::StopStrings;
+use text::grammar::{Grammars, Matcher};
 
 use crate::log::{Level, Log};
 use crate::settings::Settings;
-use crate::{ceilings, op_table, open, prompt_text, sampling};
+use crate::{ceilings, constraint, op_table, open, prompt_text, sampling};
 
 /// What a shell reports of a program that Ctrl-C has ended.
 const INTERRUPTED: i32 = 128 + 2;
@@ -30,6 +32,8 @@ pub struct Session<'a> {
     interrupted: Arc<AtomicBool>,
     /// Whether an answer is under way; otherwise Ctrl-C ends the program.
     answering: Arc<AtomicBool>,
+    /// What answers must look like.
+    matcher: Option<Matcher>,
     load_s: f64,
     totals: (Usage, Timings),
 }
@@ -48,6 +52,7 @@ impl<'a> Session<'a> {
         let mut log = Log::open(&settings.output)?;
         let begin = Instant::now();
         let llm = open::llm(settings, &mut log)?;
+        let matcher = matcher(settings, &llm)?;
         let (interrupted, answering) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let (flag, busy) = (interrupted.clone(), answering.clone());
         ctrlc::set_handler(move || {
@@ -65,12 +70,14 @@ impl<'a> Session<'a> {
             color: color && !settings.chat.simple_io,
             interrupted,
             answering,
+            matcher: None,
             load_s: begin.elapsed().as_secs_f64(),
             totals: Default::default(),
         };
         if settings.prompt.warmup {
             session.warm_up()?;
         }
+        session.matcher = matcher;
         Ok(session)
     }
 
@@ -228,6 +235,7 @@ impl<'a> Session<'a> {
                 self.settings.output.special,
                 StopStrings::new(prompt_text::reverse_prompts(choice)?),
             )),
+            constraint: self.matcher.clone().map(|matcher| Box::new(matcher) as Box<dyn Constrain>),
             stop_tokens: tokenizer.vocab().eog().collect(),
             max_new_tokens,
             when_full: if shift { WhenFull::Shift { keep } } else { WhenFull::Stop },
@@ -246,6 +254,13 @@ impl<'a> Session<'a> {
         self.llm.clear_op_counts();
         Ok(())
     }
+}
+
+/// What the flags ask answers to look like, compiled.
+fn matcher(settings: &Settings, llm: &Llm) -> anyhow::Result<Option<Matcher>> {
+    let Some(Asked { name, constraint }) = constraint::chosen(settings.form.as_ref())? else { return Ok(None) };
+    let compile = |grammars: Grammars| grammars.compile(&constraint);
+    Ok(Some(Grammars::new(llm.tokenizer().clone()).and_then(compile).context(name)?))
 }
 
 /// `      12 tokens    0.345 s    34.78 tokens/s`.

@@ -4,6 +4,7 @@
 mod support;
 
 mod client;
+mod grammar;
 mod hostile;
 mod lifecycle;
 mod scoring;

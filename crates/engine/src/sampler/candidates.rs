@@ -7,6 +7,7 @@ use super::Error;
 use super::exp::{UNIT, exp, mass};
 use super::rank::Ranking;
 use super::stage::Editable;
+use super::token_set::TokenSet;
 
 /// Token ids with their logits, as the stages of a chain see and narrow them.
 #[derive(Debug, Clone)]
@@ -76,6 +77,21 @@ impl Candidates {
         }
         (self.len, self.moved) = (num_tokens, 0);
         Ok(())
+    }
+
+    /// Leaves, of a row just loaded, the tokens of a set.
+    pub(super) fn restrict(&mut self, allowed: &TokenSet) {
+        if 2 * allowed.len() > self.len {
+            // To exclude a few is less work than to move all others together.
+            allowed.others(self.len).for_each(|token| self.logits[token as usize] = f32::NEG_INFINITY);
+            return;
+        }
+        let (mut kept, loaded) = (0, self.len);
+        for token in allowed.iter().map(|token| token as usize).take_while(|&token| token < loaded) {
+            self.copy(token, kept);
+            kept += 1;
+        }
+        self.len = kept;
     }
 
     /// Empties the list, for a form of the chain that fills it with what its first stages leave of a row.

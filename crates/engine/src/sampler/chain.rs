@@ -2,7 +2,9 @@
 
 use super::registry::stage_by_name;
 use super::stage::{ChainStep, Effect, Setup, Stage, StageSpec, Step, VocabInfo};
-use super::{Candidates, Error, Kind, ParamSpec, Params, adaptive_p, draw, logit_bias, mirostat, temperature};
+use super::{
+    Candidates, Error, Kind, ParamSpec, Params, TokenSet, adaptive_p, draw, logit_bias, mirostat, temperature,
+};
 use crate::technique::{ActiveForm, FormSetup, RowSampler};
 
 /// llama.cpp's order. Logit bias goes before it, the draw after it.
@@ -129,15 +131,36 @@ impl Sampler {
     /// Picks the next token from a row of logits `[num_tokens]`. The sampler learns of it only through
     /// [`Self::accept`]; sampling the same row again gives the same token.
     pub fn sample(&mut self, candidates: &mut Candidates, logits: &[f32]) -> Result<Sampled, Error> {
+        self.pick(candidates, logits, None)
+    }
+
+    /// The same among some tokens only: for all stages of the chain there are no others.
+    pub fn sample_within(
+        &mut self,
+        candidates: &mut Candidates,
+        logits: &[f32],
+        allowed: &TokenSet,
+    ) -> Result<Sampled, Error> {
+        self.pick(candidates, logits, Some(allowed))
+    }
+
+    fn pick(
+        &mut self,
+        candidates: &mut Candidates,
+        logits: &[f32],
+        allowed: Option<&TokenSet>,
+    ) -> Result<Sampled, Error> {
         if logits.len() != self.num_tokens {
             return Err(Error::RowLength { len: logits.len(), num_tokens: self.num_tokens });
         }
         let step = Step { history: &self.history, seed: self.seed };
         let mut chain = ChainStep { stages: &mut self.stages, step };
-        let form = self.form.as_mut().map(|(_, form)| form);
+        // Forms read the row as the model left it.
+        let form = self.form.as_mut().map(|(_, form)| form).filter(|_| allowed.is_none());
         let begun = form.and_then(|form| form.narrow(logits, &mut chain, candidates).then_some(form.num_stages()));
         if begun.is_none() {
             candidates.load(logits)?;
+            allowed.iter().for_each(|allowed| candidates.restrict(allowed));
         }
         for (_, stage) in self.stages.iter_mut().skip(begun.unwrap_or(0)) {
             stage.apply(candidates, &step);

@@ -12,7 +12,7 @@
 //! | `settings` | the same as JSON again (`generation_settings`) |
 
 pub mod chat;
-mod constraint;
+pub mod constraint;
 pub mod limited_text;
 pub mod options;
 pub mod prompt;

@@ -5,7 +5,8 @@ use engine::request::{Pooling, Scores};
 use engine::sampler::Params;
 use serde_json::Value;
 
-use super::{constraint, sampling};
+use super::constraint::{self, Asked};
+use super::sampling;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
@@ -15,6 +16,8 @@ use crate::fields::{Fields, wrong};
 pub struct Options {
     /// Sampling parameters; `seed` is among them.
     pub sampling: Params,
+    /// What the answer must look like.
+    pub constraint: Option<Asked>,
     /// Tokens to generate at most.
     pub max_tokens: Option<u32>,
     /// Prompt tokens that a context shift keeps; `None` for all.
@@ -56,6 +59,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("lora", "adapters are not applied; merge the adapter into the model"),
     ("backend_sampling", "sampling runs on the CPU; leave it out"),
     ("n_discard", "half of what is not kept is discarded; leave it out"),
+    ("grammar_lazy", "a grammar holds from the first token on; leave it out"),
+    ("grammar_triggers", "a grammar holds from the first token on; leave it out"),
     ("multimodal_data", "this model reads text only"),
 ];
 
@@ -69,7 +74,6 @@ impl Options {
                 return Err(ApiError::unsupported_field(name, why));
             }
         }
-        constraint::read(app, fields)?;
         // Hints on where to compute: the cache is shared by all sequences here, so any value is as good.
         fields.number("id_slot", -1, MOST)?;
         fields.number("n_cache_reuse", 0, MOST)?;
@@ -81,6 +85,7 @@ impl Options {
         let after_sampling = switch("post_sampling_probs", false)?;
         Ok(Options {
             sampling: sampling::read(app, fields)?,
+            constraint: constraint::read(app, fields)?,
             max_tokens: max_tokens.map_or(defaults.max_tokens, |most| u32::try_from(most).ok()),
             keep: fields.number("n_keep", -1, MOST)?.map_or(defaults.keep, |keep| u32::try_from(keep).ok()),
             stop: stop(app, fields)?,

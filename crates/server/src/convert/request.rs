@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use engine::TokenText;
-use engine::request::{Detokenize, Report, Request, WhenFull};
+use engine::request::{Constrain, Detokenize, Report, Request, WhenFull};
 use engine::sampler::{Sampler, VocabInfo, breaker_texts, breakers};
+use text::grammar::Matcher;
 use text::{Encode, StopStrings};
 
 use super::limited_text::LimitedText;
@@ -44,18 +45,27 @@ impl Job {
     pub fn requests(&self, app: &App) -> Result<Vec<Request>, ApiError> {
         let fresh = app.fresh();
         let sampler = self.sampler(app, fresh)?;
+        let matcher = self.matcher(app)?;
         let is_seeded = sampler.seed() != fresh;
         let mut requests = Vec::new();
         for prompt in &self.prompts {
             for choice in 0..u64::from(self.options.num_choices) {
                 let seed = if is_seeded { sampler.seed() + choice } else { app.fresh() };
-                requests.push(self.request(app, prompt, sampler.clone().with_seed(seed)));
+                let constraint = matcher.clone().map(|matcher| Box::new(matcher) as Box<dyn Constrain>);
+                requests.push(self.request(app, prompt, sampler.clone().with_seed(seed), constraint));
             }
         }
         Ok(requests)
     }
 
-    fn request(&self, app: &App, prompt: &[u32], sampler: Sampler) -> Request {
+    /// The constraint, with the tokens that may come first.
+    fn matcher(&self, app: &App) -> Result<Option<Matcher>, ApiError> {
+        let Some(asked) = &self.options.constraint else { return Ok(None) };
+        let compiled = app.grammars().and_then(|grammars| grammars.compile(&asked.constraint));
+        compiled.map(Some).map_err(|problem| ApiError::field(asked.name, problem))
+    }
+
+    fn request(&self, app: &App, prompt: &[u32], sampler: Sampler, constraint: Option<Box<dyn Constrain>>) -> Request {
         let options = &self.options;
         let defaults = &app.config.defaults;
         let tokenizer = &app.model.tokenizer;
@@ -73,6 +83,7 @@ impl Job {
             prompt: prompt.to_vec(),
             sampler,
             detokenizer,
+            constraint,
             stop_tokens: tokenizer.vocab().eog().collect::<Arc<[u32]>>(),
             max_new_tokens: options.max_tokens,
             when_full: if defaults.context_shift { WhenFull::Shift { keep } } else { WhenFull::Stop },

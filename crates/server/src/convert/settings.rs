@@ -2,6 +2,7 @@
 
 use engine::sampler::{Kind, PARAMS, ParamValue};
 use serde_json::{Map, Value, json};
+use text::grammar::Constraint;
 
 use super::options::Options;
 
@@ -30,7 +31,11 @@ pub fn settings(options: &Options, brief: bool) -> Value {
     members.insert("post_sampling_probs".into(), after_sampling.into());
     if !brief {
         members.insert("stop".into(), json!(options.stop));
-        members.insert("grammar".into(), "".into());
+        let grammar = options.constraint.as_ref().and_then(|asked| match &asked.constraint {
+            Constraint::Grammar(grammar) => Some(grammar.as_str()),
+            Constraint::Schema(_) | Constraint::Regex(_) => None,
+        });
+        members.insert("grammar".into(), grammar.unwrap_or_default().into());
         members.insert("grammar_lazy".into(), false.into());
         members.insert("grammar_triggers".into(), json!([]));
         members.insert("preserved_tokens".into(), json!([]));

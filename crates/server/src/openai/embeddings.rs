@@ -86,7 +86,7 @@ async fn vectors(app: &Arc<App>, call: Call) -> Result<(Wanted, Vec<Answer>), Ap
         fields.number("dimensions", size, size)?;
         let normalize = fields.number("embd_normalize", -1, 64)?.map_or(app.config.embd_normalize, |p| p as i32);
         let mut options = Options::read(app, Fields::new(&Map::new()))?;
-        (options.embedding, options.max_tokens) = (Some(pooling), Some(0));
+        (options.embedding, options.max_tokens, options.constraint) = (Some(pooling), Some(0), None);
         let job = Job { prompts: prompt::all(app, name, input)?, options }.check(app)?;
         let requests = job.requests(app)?;
         let prompt_tokens = job.prompts.iter().map(Vec::len).sum();
