@@ -32,6 +32,7 @@ cargo xtask TASK
   bench peers [--help]   measure Chaski and llama.cpp in turn; write docs/generated/peers.{json,md,svg}
   bench sampling [--help]
                          measure the sampler against llama.cpp's; write the figures of the technique flash_sampling
+  bench serve [--help]   `chaski serve` beside llama-server; streams beside a long prompt (serve.svg)
   fixtures [--check]     write the tiny models of fixtures/; --check fails when they would differ
   fixtures --oracle DIR  as above, then take their logits from a built llama.cpp source tree";
 

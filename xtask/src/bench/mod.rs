@@ -9,11 +9,14 @@ mod chart;
 mod chaski;
 mod duel;
 mod llama_cpp;
+mod load;
 pub mod machine;
 mod options;
 mod peers;
 mod results;
 mod sampling;
+mod serve;
+mod serve_chart;
 mod types;
 
 use anyhow::{Context, Result, bail};
@@ -25,7 +28,8 @@ pub fn run(root: &Path, name: &str, args: &[&str]) -> Result<()> {
     match name {
         "peers" => peers::run(root, args),
         "sampling" => sampling::run(root, args),
-        other => bail!("unknown bench `{other}`; there are: peers, sampling"),
+        "serve" => serve::run(root, args),
+        other => bail!("unknown bench `{other}`; there are: peers, sampling, serve"),
     }
 }
 
