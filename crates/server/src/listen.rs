@@ -45,8 +45,9 @@ pub fn run<R: StepRunner + Send + 'static>(
         tokio::runtime::Builder::new_multi_thread().worker_threads(config.num_threads.max(1)).enable_all().build()?;
     let outcome = runtime.block_on(async {
         let server = Server::bind(model, config, handle, metrics).await?;
-        ready(server.addresses());
+        // Whoever is told the address may ask it to stop at once.
         let mut signals = signals()?;
+        ready(server.addresses());
         server
             .serve(async move || {
                 signals.recv().await;
