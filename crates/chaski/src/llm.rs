@@ -29,6 +29,7 @@ pub struct Llm {
     tokenizer: Arc<Tokenizer>,
     chat_template: Option<String>,
     context: u32,
+    kv_token_bytes: u64,
     techniques: Vec<Resolved>,
     copies: Vec<BlockCopy>,
 }
@@ -81,7 +82,8 @@ impl Llm {
             return Err(Error::Vocabulary { path: path.display().to_string(), tokens, rows: graph.vocab_size });
         }
         let (k, v) = options.kv_types(&techniques);
-        let groups = Runner::groups(&graph, k, v);
+        let groups = Runner::groups(&graph, k, v)?;
+        let kv_token_bytes = groups.iter().map(|group| group.run_bytes() / u64::from(group.block_size)).sum();
         let limits = capacity::limits(options, hparams.context_length, &groups)?;
         let taken = gpu.map(|gpu| gpu.take(options, &graph, &weights, &groups, &limits)).transpose()?.flatten();
         let (queue, offload) = taken.unzip();
@@ -124,6 +126,7 @@ impl Llm {
             weights,
             chat_template,
             context: limits.context,
+            kv_token_bytes,
             techniques,
             copies: Vec::new(),
         })
@@ -152,6 +155,11 @@ impl Llm {
     /// Tokens of context that one sequence may have.
     pub fn context(&self) -> u32 {
         self.context
+    }
+
+    /// Bytes of the KV cache, and of one token in it.
+    pub fn kv_bytes(&self) -> (u64, u64) {
+        (self.engine.runner().kv_bytes() as u64, self.kv_token_bytes)
     }
 
     /// Entries in a row of logits.

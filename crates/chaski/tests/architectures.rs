@@ -134,8 +134,13 @@ fn plans_agree_with_llama_cpp_in_one_batch_and_token_by_token() {
             (PlanKind::Baseline, Isa::Avx512),
             (PlanKind::Baseline, Isa::Avx2),
         ] {
-            // Float weights run in f32 under every plan; only the f16 cache rounds.
-            let least = if plan == PlanKind::Baseline { least_cosine(&name).min(0.9999) } else { least_cosine(&name) };
+            // Float weights run in f32 under every plan; only the f16 cache rounds, and attention in bfloat16
+            // where the machine has it. A wrong detail of a model gives less than 0.993.
+            let least = match (plan, isa) {
+                (PlanKind::Baseline, Isa::Native) => least_cosine(&name).min(0.9993),
+                (PlanKind::Baseline, _) => least_cosine(&name).min(0.9999),
+                _ => least_cosine(&name),
+            };
             let mut llm = open(&name, plan, isa);
             let vocab_size = llm.vocab_size();
             let expected = expected(&name, tokens.len());

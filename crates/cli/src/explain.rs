@@ -19,6 +19,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     let sampler = sampler(&llm, settings)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if settings.output.format == Format::Json {
+        let (kv_bytes, kv_token_bytes) = llm.kv_bytes();
         let list: Vec<serde_json::Value> = steps.iter().map(Step::json).collect();
         let weights = json!({
             "num_repacked": memory.num_repacked,
@@ -26,6 +27,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
             "repacked_file_bytes": memory.repacked_file_bytes,
             "mapped_bytes": memory.mapped_bytes,
         });
+        let cache = json!({ "bytes": kv_bytes, "bytes_per_token": kv_token_bytes });
         let techniques: Vec<serde_json::Value> = llm.techniques().iter().map(techniques::standing).collect();
         let report = json!({
             "num_steps": steps.len(),
@@ -33,6 +35,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
             "techniques": techniques,
             "weights": weights,
             "sampler": sampler_json(&sampler),
+            "kv_cache": cache,
         });
         writeln!(out, "{report:#}")?;
         return Ok(out.flush()?);
@@ -49,6 +52,8 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         units::bytes(memory.repacked_bytes as u64),
         units::bytes(memory.repacked_file_bytes as u64),
     )?;
+    let (kv_bytes, kv_token_bytes) = llm.kv_bytes();
+    writeln!(out, "KV cache: {}, {kv_token_bytes} bytes per token", units::bytes(kv_bytes))?;
     sampler_lines(&mut out, &sampler)?;
     techniques::standings(&mut out, llm.techniques())?;
     Ok(out.flush()?)

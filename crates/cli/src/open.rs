@@ -79,6 +79,8 @@ pub fn llm_at(path: &Path, load: &Load, log: &mut Log) -> anyhow::Result<Llm> {
         let mib = llm.gpu_weight_bytes() as f64 / f64::from(1 << 20);
         log.info(format_args!("offloaded {on_gpu}/{all} layers to the GPU, {mib:.0} MiB of weights"));
     }
+    let (bytes, token_bytes) = llm.kv_bytes();
+    log.trace(format_args!("KV cache: {}, {token_bytes} bytes per token", units::bytes(bytes)));
     for resolved in llm.techniques() {
         let (id, state) = (resolved.technique.id, resolved.state.name());
         log.trace(format_args!("technique {id}: {state} ({})", resolved.reason));

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use device::cuda::Queue;
 use device::{Hardware, Pool};
-use kernels::{CacheSlot, DeviceSide, Executor, KvType, Place, Policy, Rows, TurnKey};
+use kernels::{CacheSlot, DeviceSide, Executor, KvLayout, KvType, Place, Policy, Rows, Slot, TurnKey};
 use model::plan::Offload;
 use model::{Graph, Plan, PlanOptions, Results, StepInfo, Weights};
 
@@ -140,12 +140,17 @@ impl Runner {
     /// # Errors
     /// [`Error::CacheLayout`] when the limits make no sense.
     pub fn cache(graph: &Graph, k: KvType, v: KvType, limits: CacheLimits) -> Result<KvCache, Error> {
-        KvCache::new(Runner::groups(graph, k, v), limits)
+        KvCache::new(Runner::groups(graph, k, v)?, limits)
     }
 
     /// The groups of the model's cache.
-    pub fn groups(graph: &Graph, k: KvType, v: KvType) -> Vec<KvGroup> {
+    ///
+    /// # Errors
+    /// [`Error::CacheLayout`] when keys and values of these types do not go together.
+    pub fn groups(graph: &Graph, k: KvType, v: KvType) -> Result<Vec<KvGroup>, Error> {
         let (dim_k, dim_v) = (graph.hparams.head_dim_k, graph.hparams.head_dim_v);
+        let layout = KvLayout { k, v, head_dim_k: dim_k, head_dim_v: dim_v, num_kv_heads: 1, block_size: BLOCK_SIZE };
+        layout.check().map_err(Error::CacheLayout)?;
         let group = |group: &model::graph::KvGroup| KvGroup {
             layers: group.layers.clone(),
             num_kv_heads: group.num_kv_heads as u32,
@@ -156,7 +161,7 @@ impl Runner {
             window: (group.window > 0).then_some(group.window),
             block_size: BLOCK_SIZE as u32,
         };
-        graph.groups.iter().map(group).collect()
+        Ok(graph.groups.iter().map(group).collect())
     }
 
     /// The model's graph.

@@ -387,23 +387,25 @@ impl Executor {
             return Ok(gpu.move_tokens(storage, &layout, run, [from, to], num, turn)?);
         }
         let mut key = vec![0f32; layout.head_dim_k];
+        let (keys, values) = (layout.keys(), layout.values());
         for i in 0..run {
-            let at = |slot: CacheSlot| {
-                let (block, offset) = (slot.block as usize + i, slot.offset as usize);
-                (layout.key_at(block, offset), layout.value_at(block, offset))
-            };
-            let ((key_from, value_from), (key_to, value_to)) = (at(from), at(to));
-            // SAFETY: both ranges lie inside the storage; `copy` allows them to overlap.
-            unsafe {
-                let base = group.storage.as_ptr();
-                std::ptr::copy(base.add(key_from), base.add(key_to), num * layout.key_bytes());
-                std::ptr::copy(base.add(value_from), base.add(value_to), num * layout.value_bytes());
-                let Some(turn) = &mut turn else { continue };
-                for token in 0..num {
-                    let at = base.add(key_to + token * layout.key_bytes());
-                    layout.k.decode(at, &mut key);
-                    turn(i / layout.num_kv_heads, &mut key);
-                    layout.k.encode(&key, at);
+            let (block_from, block_to) = (from.block as usize + i, to.block as usize + i);
+            for token in 0..num {
+                // Where the ranges overlap, a slot is read before it is written.
+                let token = if to.offset > from.offset { num - 1 - token } else { token };
+                let (slot_from, slot_to) = (from.offset as usize + token, to.offset as usize + token);
+                // SAFETY: both ranges lie inside the storage, which nobody else uses now.
+                unsafe {
+                    let base = group.storage.as_ptr();
+                    let keys_to = base.add(layout.keys_at(block_to));
+                    let values_to = base.add(layout.values_at(block_to));
+                    keys.copy(base.add(layout.keys_at(block_from)), slot_from, keys_to, slot_to);
+                    values.copy(base.add(layout.values_at(block_from)), slot_from, values_to, slot_to);
+                    if let Some(turn) = &mut turn {
+                        keys.decode(keys_to, slot_to, &mut key);
+                        turn(i / layout.num_kv_heads, &mut key);
+                        keys.encode(keys_to, slot_to, &key);
+                    }
                 }
             }
         }

@@ -12,7 +12,7 @@ pub fn kv_bytes_per_token(graph: &Graph, layout: impl Fn(u32) -> KvLayout) -> us
         .enumerate()
         .map(|(index, group)| {
             let layout = layout(index as u32);
-            group.layers.len() * group.num_kv_heads * (layout.key_bytes() + layout.value_bytes())
+            group.layers.len() * group.num_kv_heads * layout.token_bytes()
         })
         .sum()
 }

@@ -30,7 +30,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Name, query heads, KV heads, head dimension.
-const MODELS: [(&str, usize, usize, usize); 4] =
+type Model = (&'static str, usize, usize, usize);
+
+const MODELS: [Model; 4] =
     [("smollm2-135m", 9, 3, 64), ("qwen2.5-0.5b", 14, 2, 64), ("gemma3-270m", 4, 1, 256), ("llama-8b", 32, 8, 128)];
 
 /// Rows of the step, tokens in the cache before it.
@@ -46,24 +48,19 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn attention(&mut self) -> Outcome {
-        for (model, num_heads, num_kv_heads, head_dim) in MODELS {
-            for (num_rows, context) in STEPS {
-                self.attention_step(model, num_heads, num_kv_heads, head_dim, num_rows, context)?;
+        for model in MODELS {
+            for step in STEPS {
+                for kv_type in [KvType::F16, KvType::Q8, KvType::Q4] {
+                    self.attention_step(model, step, kv_type)?;
+                }
             }
         }
         Ok(())
     }
 
-    fn attention_step(
-        &mut self,
-        model: &str,
-        num_heads: usize,
-        num_kv_heads: usize,
-        head_dim: usize,
-        num_rows: usize,
-        context: usize,
-    ) -> Outcome {
-        let (k, v) = (KvType::F16, KvType::F16);
+    fn attention_step(&mut self, model: Model, (num_rows, context): (usize, usize), kv_type: KvType) -> Outcome {
+        let (model, num_heads, num_kv_heads, head_dim) = model;
+        let (k, v) = (kv_type, kv_type);
         let layout = KvLayout { k, v, head_dim_k: head_dim, head_dim_v: head_dim, num_kv_heads, block_size: 16 };
         // Several layers, so that decode finds nothing in the caches that the step before left there.
         let num_blocks = (context + num_rows).div_ceil(16);
@@ -71,7 +68,7 @@ impl Bench<'_> {
         let num_layers = (256 << 20) / layer_bytes.min(256 << 20) + 1;
         let num_layers = if num_rows > 1 { 1 } else { num_layers };
         let storage = Buffer::zeroed(num_layers * layer_bytes, "keys and values")?;
-        fill(&storage, |i| half::f16::from_f32(noise(i)).to_bits());
+        fill_cache(&storage, &layout);
         let table: Vec<u32> = (0..num_blocks).map(|block| (block * num_layers * num_kv_heads) as u32).collect();
         let view = view(&table, num_kv_heads, context, num_rows);
         let kv = KvFrame { storage: storage.as_ptr(), views: &view, num_views: 1 };
@@ -92,12 +89,15 @@ impl Bench<'_> {
         let frame = Frame { num_rows, groups: &kv, ..frame(&arena) };
         let pairs: usize = (0..num_rows).map(|row| context + row + 1).sum();
         let flop = 4 * pairs * num_heads * head_dim * num_layers;
-        let read = (context + 1) * 2 * num_kv_heads * head_dim * 2 * num_layers;
+        let read = (context + 1) * 2 * num_kv_heads * kv_type.bytes(head_dim) * num_layers;
         for variant in variants::<Attention>() {
             let steps: Vec<Box<dyn Run>> = (0..num_layers as u32)
                 .map(|layer| Box::new(Step::<Attention> { desc: desc(layer), slots, variant }) as Box<dyn Run>)
                 .collect();
-            let label = format!("{model} {num_rows} @ {context}");
+            let label = format!("{model} {num_rows} @ {context} {}", kv_type.name());
+            if !(variant.accepts)(&desc(0)) {
+                continue;
+            }
             let Some(seconds) = self.time(&label, variant.id, variant.needs, &steps, &frame)? else { continue };
             let us = seconds * 1e6 / num_layers as f64;
             let rate = if num_rows > 1 {
@@ -105,7 +105,7 @@ impl Bench<'_> {
             } else {
                 format!("{:7.1} GB/s", read as f64 / seconds * 1e-9)
             };
-            println!("{label:28} {:24} {us:10.1} us  {rate}", variant.id);
+            println!("{label:33} {:26} {us:10.1} us  {rate}", variant.id);
         }
         Ok(())
     }
@@ -151,7 +151,11 @@ impl Bench<'_> {
 
     /// 512 rows of keys and values into the cache of one layer.
     fn store(&mut self, arena: &Buffer) -> Outcome {
-        let (k, v, head_dim, num_kv_heads) = (KvType::F16, KvType::F16, 128, 8);
+        [KvType::F16, KvType::Q8, KvType::Q4].iter().try_for_each(|&kv_type| self.store_as(arena, kv_type))
+    }
+
+    fn store_as(&mut self, arena: &Buffer, kv_type: KvType) -> Outcome {
+        let (k, v, head_dim, num_kv_heads) = (kv_type, kv_type, 128, 8);
         let layout = KvLayout { k, v, head_dim_k: head_dim, head_dim_v: head_dim, num_kv_heads, block_size: 16 };
         let storage = Buffer::zeroed(32 * num_kv_heads * layout.block_bytes(), "keys and values")?;
         let table: Vec<u32> = (0..32).map(|block| block * num_kv_heads as u32).collect();
@@ -160,7 +164,8 @@ impl Bench<'_> {
         let frame = Frame { num_rows: 512, groups: &kv, ..frame(arena) };
         let slots = kv_store::Slots { k: Slot(0), v: Slot(arena.len() / 3) };
         let desc = kv_store::Desc { layout, group: 0, layer: 0 };
-        self.passes::<KvStore>(&frame, 512 * num_kv_heads * head_dim * 12, desc, slots, "8 x 128, 512 rows")
+        let label = format!("8 x 128 {}, 512 rows", kv_type.name());
+        self.passes::<KvStore>(&frame, 512 * num_kv_heads * head_dim * 8, desc, slots, &label)
     }
 
     fn rows<O: Op>(
@@ -199,11 +204,9 @@ impl Bench<'_> {
         frame: &Frame,
     ) -> Result<Option<f64>, Box<dyn std::error::Error>> {
         let name = format!("{id} {label}");
-        let wanted = if self.filter.is_empty() {
-            !id.ends_with("/reference")
-        } else {
-            self.filter.split(',').all(|part| name.contains(part))
-        };
+        // References take minutes: only for those who name them.
+        let wanted = self.filter.split(',').all(|part| name.contains(part))
+            && (self.filter.contains("reference") || !id.ends_with("/reference"));
         if !wanted || needs.iter().any(|&feature| !self.hardware.has(feature)) {
             return Ok(None);
         }
@@ -255,6 +258,21 @@ fn frame(arena: &Buffer) -> Frame {
         groups: std::ptr::null(),
         logits: std::ptr::null(),
         num_logits: 0,
+    }
+}
+
+/// Vectors in all slots of all blocks.
+fn fill_cache(storage: &Buffer, layout: &KvLayout) {
+    let vector = |seed: usize, dim: usize| -> Vec<f32> { (0..dim).map(|i| noise(seed * 977 + i)).collect() };
+    for block in 0..storage.len() / layout.block_bytes() {
+        for slot in 0..layout.block_size {
+            let (key, value) = (vector(block + slot, layout.head_dim_k), vector(block * 3 + slot, layout.head_dim_v));
+            // SAFETY: the storage is ours and holds that many blocks.
+            unsafe {
+                layout.keys().encode(storage.as_ptr().add(layout.keys_at(block)), slot, &key);
+                layout.values().encode(storage.as_ptr().add(layout.values_at(block)), slot, &value);
+            }
+        }
     }
 }
 

@@ -24,7 +24,7 @@ pub const MOST_TOKENS: usize = 1 << 24;
 /// More layers than any model has.
 const MOST_LAYERS: u32 = 1 << 16;
 
-const OTHER_CACHE_TYPES: &[&str] = &["bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"];
+const OTHER_CACHE_TYPES: &[&str] = &["q4_1", "iq4_nl", "q5_0", "q5_1"];
 
 pub const FLAGS: &[Flag] = &[
     Flag::value(
@@ -95,7 +95,7 @@ pub const FLAGS: &[Flag] = &[
     Flag::value(
         &["-ctk", "--cache-type-k"],
         "TYPE",
-        "how keys are cached: f16 (default of the baseline plan) or f32 (of the others)",
+        "how keys are cached: f16 (default), bf16, q8_0 (8-bit codes), q4_0 (4-bit codes, rotated) or f32 (other plans)",
     )
     .env("LLAMA_ARG_CACHE_TYPE_K")
     .on(GROUP, ONE)
@@ -106,7 +106,7 @@ pub const FLAGS: &[Flag] = &[
     Flag::value(
         &["-ctv", "--cache-type-v"],
         "TYPE",
-        "how values are cached: f16 (default of the baseline plan) or f32 (of the others)",
+        "how values are cached: as -ctk; codes go with codes, floats with floats",
     )
     .env("LLAMA_ARG_CACHE_TYPE_V")
     .on(GROUP, ONE)
@@ -290,7 +290,7 @@ pub const FLAGS: &[Flag] = &[
 /// A type of the cache by its name.
 pub fn cache_type(given: &super::Given<'_>) -> Result<KvType, String> {
     if OTHER_CACHE_TYPES.contains(&given.text) {
-        return Err(format!("{} is not supported yet; the cache holds f16 or f32", given.text));
+        return Err(format!("{} is not offered; the cache holds f32, f16, bf16, q8_0 or q4_0", given.text));
     }
     given.choice(KvType::NAMES)
 }

@@ -145,7 +145,7 @@ fn problems_name_the_flag_in_one_line() {
         ("run --offline=1", "--offline: takes no value"),
         ("run -ngl some", "-ngl: expected a number from 0 to 65536, got `some`"),
         ("run --device CUDA1", "--device: `CUDA1` is not supported: one GPU is used at most"),
-        ("run -ctk q8_0", "-ctk: q8_0 is not supported yet; the cache holds f16 or f32"),
+        ("run -ctk q5_0", "-ctk: q5_0 is not offered; the cache holds f32, f16, bf16, q8_0 or q4_0"),
         ("run --grammar", "--grammar: needs a value (GBNF)"),
         ("tokenize --temp 1", "--temp: not a flag of `chaski tokenize` (it belongs to run, serve, ab, explain)"),
         ("serve --ssl-key-file x", "--ssl-key-file: not supported: put a proxy"),

@@ -19,6 +19,14 @@ const RAGGED: [Batch; 6] = [
     &[(190, 70)],
     &[(64, 7), (0, 90), (513, 1)],
 ];
+/// Types of keys and values that lose more than half precision does.
+const LOSSY: [(KvType, KvType); 5] = [
+    (KvType::Bf16, KvType::Bf16),
+    (KvType::Q8, KvType::Q8),
+    (KvType::Q4, KvType::Q4),
+    (KvType::Q8, KvType::Q4),
+    (KvType::Q4, KvType::Q8),
+];
 const IDLE: [Batch; 2] = [&[(9, 0)], &[(30, 0), (5, 1), (8, 0), (0, 20)]];
 const LONG: [Batch; 3] = [&[(700, 1)], &[(0, 150)], &[(300, 40), (1000, 2)]];
 
@@ -56,10 +64,13 @@ impl Conform for Attention {
                 plain.with(|p| (p.dim_k, p.dim_v, p.batch) = (dim_k, dim_v, batch)).check(random, check);
             }
         }
-        for (k, v) in [(KvType::F32, KvType::F32), (KvType::F16, KvType::F32), (KvType::F32, KvType::F16)] {
+        for (k, v) in [(KvType::F32, KvType::F32), (KvType::F16, KvType::F32), (KvType::F32, KvType::Bf16)] {
             for batch in SHORT {
                 plain.with(|p| (p.k, p.v, p.block_size, p.batch) = (k, v, 64, batch)).check(random, check);
             }
+        }
+        for (k, v) in LOSSY {
+            plain.with(|p| (p.k, p.v) = (k, v)).check_type(random, check);
         }
         for block_size in [32, 8] {
             plain.with(|p| (p.block_size, p.batch) = (block_size, &[(70, 1), (20, 37)])).check(random, check);
@@ -146,7 +157,9 @@ impl Problem {
     /// Anything that a model may have.
     fn random(random: &mut Random) -> Self {
         let num_kv_heads = 1 + random.below(4);
-        let types = [KvType::F16, KvType::F32];
+        let types = [KvType::F16, KvType::F32, KvType::Bf16, KvType::Q8, KvType::Q4];
+        let k = random.pick(&types);
+        let kin: Vec<KvType> = types.into_iter().filter(|v| v.is_quantized() == k.is_quantized()).collect();
         let granule = random.pick(&[8, 16]);
         Problem {
             batch: random.pick(&RAGGED),
@@ -154,8 +167,8 @@ impl Problem {
             num_heads: num_kv_heads * (1 + random.below(8)),
             dim_k: granule * (1 + random.below(128 / granule)),
             dim_v: granule * (1 + random.below(128 / granule)),
-            k: random.pick(&types),
-            v: random.pick(&types),
+            k,
+            v: random.pick(&kin),
             block_size: random.pick(&[16, 32, 64]),
             window: random.pick(&[0, 0, 3, 33, 200]),
             softcap: random.pick(&[0.0, 0.0, 20.0]),
@@ -167,6 +180,35 @@ impl Problem {
     fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
+    }
+
+    /// What may go wrong in one type and not in another.
+    fn check_type(&self, random: &mut Random, check: &mut dyn FnMut(Case<Attention>)) {
+        for batch in RAGGED.into_iter().chain(SHORT).chain(LONG) {
+            for (num_heads, num_kv_heads) in [(2, 2), (8, 2), (8, 1)] {
+                self.with(|p| (p.batch, p.num_heads, p.num_kv_heads) = (batch, num_heads, num_kv_heads))
+                    .check(random, check);
+            }
+        }
+        for (dim_k, dim_v) in [(16, 16), (24, 40), (80, 80), (96, 96), (128, 128), (256, 256), (192, 128)] {
+            for batch in SHORT {
+                self.with(|p| (p.dim_k, p.dim_v, p.batch) = (dim_k, dim_v, batch)).check(random, check);
+            }
+        }
+        for batch in LONG {
+            self.with(|p| (p.block_size, p.batch) = (64, batch)).check(random, check);
+            self.with(|p| (p.window, p.batch) = (100, batch)).check(random, check);
+            self.with(|p| (p.softcap, p.batch) = (20.0, batch)).check(random, check);
+            for headwise in [false, true] {
+                let seed = random.clone();
+                self.with(|p| (p.headwise, p.batch) = (headwise, batch)).check(&mut seed.clone(), check);
+                *random = if headwise { Random::new(random.bits()) } else { seed };
+            }
+        }
+        for values in [Values::Zero, Values::Tiny] {
+            self.with(|p| (p.values, p.batch) = (values, SHORT[1])).check(random, check);
+        }
+        self.with(|p| (p.batch, p.broken) = (&[(40, 1), (0, 30), (63, 1), (300, 9)], true)).check(random, check);
     }
 
     fn check(&self, random: &mut Random, check: &mut dyn FnMut(Case<Attention>)) {

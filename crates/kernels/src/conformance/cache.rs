@@ -96,26 +96,26 @@ impl Contents {
                     unsafe {
                         let block = view.physical(NUM_LAYERS as u32 - 1, head as u32, logical);
                         let storage = self.cache.storage.as_mut_ptr();
-                        layout.k.encode(key, storage.add(layout.key_at(block, slot)));
-                        layout.v.encode(value, storage.add(layout.value_at(block, slot)));
-                        layout.k.decode(storage.add(layout.key_at(block, slot)), key);
-                        layout.v.decode(storage.add(layout.value_at(block, slot)), value);
+                        let (keys, values) = (storage.add(layout.keys_at(block)), storage.add(layout.values_at(block)));
+                        layout.keys().encode(keys, slot, key);
+                        layout.values().encode(values, slot, value);
+                        layout.keys().decode(keys, slot, key);
+                        layout.values().decode(values, slot, value);
                     }
                 }
             }
         }
     }
 
-    /// Byte offsets of the key and the value of a row.
-    pub fn place(&self, row: usize, head: usize) -> (usize, usize) {
+    /// Byte offset of the block that holds a row.
+    pub fn block_at(&self, row: usize, head: usize) -> usize {
         let (_, _, position) = self.before(row, head);
         let mut views = self.cache.views.iter();
         let own = views.find(|view| row < (view.first_row + view.num_rows) as usize);
         let logical = (position / self.layout.block_size) as u32;
         // SAFETY: the tables cover the positions of all rows.
         let block = own.map_or(0, |view| unsafe { view.physical(NUM_LAYERS as u32 - 1, head as u32, logical) });
-        let slot = position % self.layout.block_size;
-        (self.layout.key_at(block, slot), self.layout.value_at(block, slot))
+        block * self.layout.block_bytes()
     }
 
     /// Keys and values of one head for the sequence of `row`, and the row's position.

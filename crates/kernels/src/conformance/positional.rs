@@ -59,10 +59,12 @@ impl Conform for KvStore {
     fn cases(random: &mut Random, check: &mut dyn FnMut(Case<Self>)) {
         let batches: [&[(usize, usize)]; 4] =
             [&[(0, 1)], &[(31, 2)], &[(0, 40)], &[(5, 1), (100, 20), (16, 1), (47, 3)]];
-        let types = [KvType::F16, KvType::F32];
+        let types = [KvType::F16, KvType::F32, KvType::Bf16, KvType::Q8, KvType::Q4];
         for batch in batches {
             for (head_dim_k, head_dim_v, k, v) in
-                [(64, 64, 0, 0), (128, 128, 1, 1), (80, 96, 0, 1), (256, 72, 1, 0), (20, 13, 0, 0)]
+                [(64, 64, 0, 0), (128, 128, 1, 1), (80, 96, 0, 1), (256, 72, 1, 0), (20, 13, 0, 0), (64, 128, 2, 2)]
+                    .into_iter()
+                    .chain([(64, 64, 3, 3), (80, 96, 3, 4), (128, 64, 4, 3), (256, 256, 4, 4), (20, 13, 3, 3)])
             {
                 for values in Values::ALL {
                     for headwise in [false, true] {
@@ -93,10 +95,9 @@ fn store_case(
     let form = if headwise { "headwise" } else { "uniform" };
     let mut case = Case::new(format!("{batch:?} {layout:?} {values:?} {form}"), desc, slots, arena);
     for (row, head) in (0..num_rows).flat_map(|row| (0..layout.num_kv_heads).map(move |head| (row, head))) {
-        let (key_at, value_at) = contents.place(row, head);
-        for (at, bytes) in [(key_at, layout.key_bytes()), (value_at, layout.value_bytes())] {
-            case.outputs.push(Output { place: Place::Cache, at, bounds: Bounds::Bytes(bytes) });
-        }
+        // The whole block is compared, so that its other slots must stay as they were.
+        let (at, bounds) = (contents.block_at(row, head), Bounds::Bytes(layout.block_bytes()));
+        case.outputs.push(Output { place: Place::Cache, at, bounds });
     }
     case.num_rows = num_rows;
     case.cache = contents.cache;

@@ -6,7 +6,7 @@ use super::Lanes;
 
 /// 8 values.
 #[derive(Clone, Copy)]
-pub struct Avx2(__m256);
+pub struct Avx2(pub __m256);
 
 impl Lanes for Avx2 {
     const LEN: usize = 8;
@@ -24,6 +24,10 @@ impl Lanes for Avx2 {
             Self(_mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(at)), order))
         };
         load_f16(at: *const u16) -> Self = Self(_mm256_cvtph_ps(_mm_loadu_si128(at.cast())));
+        load_bf16(at: *const u16) -> Self = {
+            let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(at.cast()));
+            Self(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide)))
+        };
         store_sums(four: [Self; 4], at: *mut f32) = {
             let [a, b, c, d] = four;
             let all = _mm256_hadd_ps(_mm256_hadd_ps(a.0, b.0), _mm256_hadd_ps(c.0, d.0));

@@ -6,7 +6,7 @@ use super::Lanes;
 
 /// 16 values.
 #[derive(Clone, Copy)]
-pub struct Avx512(__m512);
+pub struct Avx512(pub __m512);
 
 impl Lanes for Avx512 {
     const LEN: usize = 16;
@@ -21,6 +21,10 @@ impl Lanes for Avx512 {
             Self(_mm512_permutexvar_ps(order, _mm512_castps256_ps512(_mm256_loadu_ps(at))))
         };
         load_f16(at: *const u16) -> Self = Self(_mm512_cvtph_ps(_mm256_loadu_si256(at.cast())));
+        load_bf16(at: *const u16) -> Self = {
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(at.cast()));
+            Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide)))
+        };
         store_sums(four: [Self; 4], at: *mut f32) = {
             let all = fold(four);
             let half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps::<1>(all));

@@ -23,6 +23,20 @@ pub unsafe fn exp2<V: Lanes>(x: V) -> V {
     }
 }
 
+/// `2^x` for x up to 127 to 1 in 13 000: for weights that are rounded to fewer bits afterwards.
+///
+/// # Safety
+/// See [`Lanes`].
+#[inline(always)]
+pub unsafe fn exp2_rough<V: Lanes>(x: V) -> V {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let x = V::splat(-160.0).max(x);
+        let whole = x.round();
+        polynomial(x.sub(whole), &EXP2_ROUGH).scale(whole)
+    }
+}
+
 /// `e^x`, with the argument reduced in two steps so that large arguments lose nothing.
 ///
 /// # Safety
@@ -78,6 +92,9 @@ unsafe fn polynomial<V: Lanes, const N: usize>(x: V, coefficients: &[f32; N]) ->
 /// `2^x` on -0.5..=0.5; error 2e-9 before rounding.
 #[allow(clippy::approx_constant)] // a fit near ln 2, not ln 2
 const EXP2: [f32; 7] = [1.534_581_2e-4, 1.339_993_1e-3, 9.618_489e-3, 0.055_503_286, 0.240_226_46, 0.693_147_2, 1.0];
+
+/// `2^x` on -0.5..=0.5; error 7.5e-5.
+const EXP2_ROUGH: [f32; 4] = [0.055_171_67, 0.242_611_13, 0.693_260_97, 0.999_928_06];
 
 /// `e^x` on -0.35..=0.35; error 2e-9 before rounding.
 const EXP: [f32; 7] = [1.383_581_3e-3, 8.375_635e-3, 0.041_668_29, 0.166_664_11, 0.499_999_9, 1.0, 1.0];

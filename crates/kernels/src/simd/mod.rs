@@ -32,6 +32,8 @@ macro_rules! methods {
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod dots;
 mod math;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests;
@@ -40,7 +42,9 @@ mod tests;
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
-pub use math::{LOG2_E, exp, exp2, tanh};
+#[cfg(target_arch = "x86_64")]
+pub use dots::{Dots, log2_below};
+pub use math::{LOG2_E, exp, exp2, exp2_rough, tanh};
 
 /// A vector register of f32 values.
 ///
@@ -65,6 +69,8 @@ pub trait Lanes: Copy {
     unsafe fn load_twice(at: *const f32) -> Self;
     /// `LEN` half-precision values.
     unsafe fn load_f16(at: *const u16) -> Self;
+    /// `LEN` upper halves of values.
+    unsafe fn load_bf16(at: *const u16) -> Self;
     /// Writes `LEN` values.
     unsafe fn store(self, at: *mut f32);
     /// Writes the first `count` values, `count <= LEN`.

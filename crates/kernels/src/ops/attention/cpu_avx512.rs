@@ -2,6 +2,7 @@
 
 use device::{Feature, Shard};
 
+use super::tile_f32::Full;
 use super::{Args, Attention, Desc, EXACTNESS, cpu};
 use crate::scratch::with_scratch;
 use crate::simd::Avx512;
@@ -16,10 +17,12 @@ pub const VARIANT: Variant<Attention> = Variant {
     launch: Launch::Cpu(attention),
 };
 
+type Kernels = cpu::Floats<Avx512, Full<8>>;
+
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn attention(desc: &Desc, args: &Args, shard: &Shard<'_>) {
-    with_scratch(cpu::scratch_len(desc) * size_of::<f32>(), |scratch| {
+    with_scratch(cpu::scratch_len::<Kernels>(desc) * size_of::<f32>(), |scratch| {
         // SAFETY: the caller's promise; the features are enabled above, also for closures.
-        unsafe { cpu::attention::<Avx512>(desc, args, shard, scratch.cast()) }
+        unsafe { cpu::attention::<Kernels>(desc, args, shard, scratch.cast()) }
     });
 }

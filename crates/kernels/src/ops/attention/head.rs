@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::reference::first_visible;
-use super::{Args, Desc, MAX_PARTS, stream, tile};
+use super::{Args, Desc, MAX_PARTS, bytes, stream};
 use crate::launch::KvView;
 use crate::simd::LOG2_E;
 
@@ -24,6 +24,19 @@ pub struct Head<'a> {
     pub index: usize,
     /// Tokens in the cache before this step.
     pub cached: usize,
+}
+
+/// A group of tokens in a quantised cache: its codes (`kv/code` says how they lie) and its scales.
+#[derive(Clone, Copy)]
+pub struct CodeGroup {
+    /// Codes of keys.
+    pub keys: *const u8,
+    /// Codes of values.
+    pub values: *const u8,
+    /// One per token.
+    pub key_scales: *const f32,
+    /// One per token.
+    pub value_scales: *const f32,
 }
 
 impl Head<'_> {
@@ -60,7 +73,7 @@ impl Head<'_> {
         first / stream::GROUP * stream::GROUP..self.visible(pairs.end - 1).end
     }
 
-    /// Addresses of the key and the value of one token.
+    /// Addresses of the key and the value of one token, in a cache of floats.
     ///
     /// # Safety
     /// The token must be in the cache.
@@ -72,7 +85,30 @@ impl Head<'_> {
         unsafe {
             let block = self.view.physical(self.desc.layer, self.index as u32, logical as u32);
             let storage = self.args.kv.storage.cast_const();
-            (storage.add(layout.key_at(block, slot)), storage.add(layout.value_at(block, slot)))
+            let (keys, values) = (layout.keys_at(block), layout.values_at(block));
+            (storage.add(keys + layout.keys().row_at(slot)), storage.add(values + layout.values().row_at(slot)))
+        }
+    }
+
+    /// Where the group of tokens that begins with `token` lies, in a quantised cache.
+    ///
+    /// # Safety
+    /// The token must be in the cache and the first of a group.
+    #[inline(always)]
+    pub unsafe fn codes(&self, token: usize) -> CodeGroup {
+        let layout = &self.desc.layout;
+        let (logical, slot) = (token / layout.block_size, token % layout.block_size);
+        // SAFETY: the caller's promise.
+        unsafe {
+            let block = self.view.physical(self.desc.layer, self.index as u32, logical as u32);
+            let storage = self.args.kv.storage.cast_const();
+            let (keys, values) = (storage.add(layout.keys_at(block)), storage.add(layout.values_at(block)));
+            CodeGroup {
+                keys: keys.add(layout.keys().group_at(slot)),
+                values: values.add(layout.values().group_at(slot)),
+                key_scales: keys.add(layout.keys().scale_at(slot)).cast(),
+                value_scales: values.add(layout.values().scale_at(slot)).cast(),
+            }
         }
     }
 
@@ -91,7 +127,7 @@ impl Head<'_> {
 
     /// Whether few enough pairs are asked for that reading keys costs more than using them.
     #[inline(always)]
-    pub fn streams(&self) -> bool {
+    pub fn is_few(&self) -> bool {
         self.num_pairs() <= stream::PAIRS
     }
 
@@ -100,7 +136,7 @@ impl Head<'_> {
     #[inline(always)]
     fn part_len(&self) -> usize {
         let keys = self.keys(&(0..self.num_pairs()));
-        keys.len().div_ceil(MAX_PARTS).max(MIN_PART).next_multiple_of(stream::CHUNK)
+        keys.len().div_ceil(MAX_PARTS).max(MIN_PART).next_multiple_of(bytes::CHUNK)
     }
 
     /// Parts that the keys are cut into.
@@ -117,16 +153,16 @@ impl Head<'_> {
         start..keys.end.min(start + self.part_len())
     }
 
-    /// Pieces of work that this head makes.
+    /// Pieces of work that this head makes, with tiles of that many pairs.
     #[inline(always)]
-    pub fn num_units(&self, split: bool) -> usize {
+    pub fn num_units(&self, split: bool, tile: usize) -> usize {
         if self.num_pairs() == 0 {
             return 0;
         }
-        match (self.streams(), split) {
+        match (self.is_few(), split) {
             (true, true) => self.num_parts(),
             (true, false) => 1,
-            (false, _) => self.num_pairs().div_ceil(tile::PAIRS),
+            (false, _) => self.num_pairs().div_ceil(tile),
         }
     }
 }

@@ -2,12 +2,18 @@
 //! own keys and values: `out = softmax(scale * q Kᵀ, masked) V`, online over blocks (arXiv 2205.14135).
 
 #[cfg(target_arch = "x86_64")]
+mod bytes;
+#[cfg(target_arch = "x86_64")]
 mod cpu;
 #[cfg(target_arch = "x86_64")]
 mod cpu_avx2;
 #[cfg(target_arch = "x86_64")]
 mod cpu_avx512;
 mod cuda;
+#[cfg(target_arch = "x86_64")]
+mod cpu_avx512bf16;
+#[cfg(target_arch = "x86_64")]
+mod cpu_bytes;
 #[cfg(target_arch = "x86_64")]
 mod element;
 #[cfg(target_arch = "x86_64")]
@@ -19,10 +25,14 @@ pub mod reference;
 mod stream;
 #[cfg(target_arch = "x86_64")]
 mod tile;
+#[cfg(target_arch = "x86_64")]
+mod tile_bf16;
+#[cfg(target_arch = "x86_64")]
+mod tile_f32;
 
 use device::Shard;
 
-use crate::cost::Cost;
+use crate::cost::{Cost, Unit};
 use crate::fault::Faults;
 use crate::kv::KvLayout;
 use crate::launch::{Frame, KvFrame, RowSet, Slot};
@@ -99,9 +109,15 @@ impl Op for Attention {
     const KIND: OpKind = OpKind::Attention;
     const VARIANTS: &'static [&'static Variant<Self>] = &[
         #[cfg(target_arch = "x86_64")]
+        &cpu_avx512bf16::VARIANT,
+        #[cfg(target_arch = "x86_64")]
         &cpu_avx512::VARIANT,
         #[cfg(target_arch = "x86_64")]
         &cpu_avx2::VARIANT,
+        #[cfg(target_arch = "x86_64")]
+        &cpu_bytes::AVX512VNNI,
+        #[cfg(target_arch = "x86_64")]
+        &cpu_bytes::AVX2,
         &cuda::VARIANT,
         &REFERENCE,
     ];
@@ -125,8 +141,9 @@ impl Op for Attention {
         Cost {
             group: desc.group,
             row_bytes: 4 * heads * dims,
-            key_bytes: (layout.num_kv_heads * (layout.key_bytes() + layout.value_bytes())) as u64,
+            key_bytes: (layout.num_kv_heads * layout.token_bytes()) as u64,
             pair_ops: 2 * heads * dims,
+            unit: if layout.k.is_quantized() { Unit::Int8 } else { Unit::F32 },
             ..Cost::over(RowSet::Tokens)
         }
     }

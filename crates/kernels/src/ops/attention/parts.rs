@@ -1,12 +1,15 @@
 //! Results over parts of the keys: kept for other workers, joined in the order of the parts, written out.
-//! Used by the driver (`cpu`) for streamed heads.
+//! Used by the driver (`cpu`) for heads with few pairs.
 //!
 //! A part's result for one pair is the sums of values, the maximum and the total of weights
 //! ([`partial_len`] floats); parts are joined as chunks are (arXiv 2205.14135, algorithm 1).
 
+use std::ops::Range;
+
 use super::head::Head;
 use super::{Desc, MAX_PARTS, faults_of, partial_len, stream};
 use crate::fault::Faults;
+use crate::kv::hadamard;
 use crate::rows::{row, row_mut};
 
 /// Floats for the joined results of the pairs of one head.
@@ -66,24 +69,26 @@ impl Head<'_> {
                 }
                 pair += 1;
             }
-            self.finish(joined)
+            self.finish(0..self.num_pairs(), joined)
         }
     }
 
-    /// Sums over totals to the output. Returns what is wrong with them.
+    /// Sums over totals to the output, for the pairs whose results stand at `joined`. Returns what is wrong
+    /// with them.
     #[inline(always)]
-    pub unsafe fn finish(&self, joined: *const f32) -> Faults {
-        let dim = self.desc.layout.head_dim_v;
+    pub unsafe fn finish(&self, pairs: Range<usize>, joined: *const f32) -> Faults {
+        let (dim, v) = (self.desc.layout.head_dim_v, self.desc.layout.v);
         let mut faults = Faults::NONE;
-        let mut pair = 0;
-        while pair < self.num_pairs() {
+        for (n, pair) in pairs.enumerate() {
             // SAFETY: this worker alone writes these outputs.
             let (sums, out) =
-                unsafe { (row(joined, pair, partial_len(self.desc)), row_mut(self.args.out, self.query(pair), dim)) };
+                unsafe { (row(joined, n, partial_len(self.desc)), row_mut(self.args.out, self.query(pair), dim)) };
             faults = faults.and(faults_of(sums[dim + 1].into()));
             let inverse = 1.0 / sums[dim + 1];
             out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum * inverse);
-            pair += 1;
+            if v.is_rotated() {
+                hadamard(out);
+            }
         }
         faults
     }

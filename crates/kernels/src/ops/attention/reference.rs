@@ -59,9 +59,10 @@ pub unsafe fn attention(desc: &Desc, args: &Args, shard: &Shard<'_>) {
                 for (n, key) in visible.enumerate() {
                     let block = view.physical(desc.layer, kv_head, (key / layout.block_size) as u32);
                     let slot = key % layout.block_size;
-                    let (key_at, value_at) = (layout.key_at(block, slot), layout.value_at(block, slot));
-                    layout.k.decode(args.kv.storage.add(key_at), &mut keys[n * dim_k..][..dim_k]);
-                    layout.v.decode(args.kv.storage.add(value_at), &mut values[n * dim_v..][..dim_v]);
+                    let storage = args.kv.storage;
+                    layout.keys().decode(storage.add(layout.keys_at(block)), slot, &mut keys[n * dim_k..][..dim_k]);
+                    let value = &mut values[n * dim_v..][..dim_v];
+                    layout.values().decode(storage.add(layout.values_at(block)), slot, value);
                 }
                 let query = (view.first_row as usize + i) * desc.num_heads + head;
                 let total = attend(desc, row(args.q, query, dim_k), &keys, &values, row_mut(args.out, query, dim_v));

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::element::{Element, F16, F32};
+use super::element::{BF16, Element, F16, F32};
 use super::head::Head;
 use super::{Desc, partial_len};
 use crate::kv::KvType;
@@ -72,12 +72,14 @@ pub unsafe fn stream<V: Lanes>(head: &Head<'_>, keys: Range<usize>, scratch: *mu
             let next = Chunk::at(head, chunk.start + chunk.count, keys.end);
             match layout.k {
                 KvType::F16 => score::<V, F16>(head, &places, &chunk, &next),
-                KvType::F32 => score::<V, F32>(head, &places, &chunk, &next),
+                KvType::Bf16 => score::<V, BF16>(head, &places, &chunk, &next),
+                _ => score::<V, F32>(head, &places, &chunk, &next),
             }
             weights::<V>(head, &places, &chunk);
             match layout.v {
                 KvType::F16 => sum_values::<V, F16>(head, &places, &chunk, &next),
-                KvType::F32 => sum_values::<V, F32>(head, &places, &chunk, &next),
+                KvType::Bf16 => sum_values::<V, BF16>(head, &places, &chunk, &next),
+                _ => sum_values::<V, F32>(head, &places, &chunk, &next),
             }
             chunk = next;
         }
@@ -136,7 +138,7 @@ unsafe fn scale_into<V: Lanes>(from: *const f32, factor: f32, out: *mut f32, len
 
 /// Asks for `bytes` bytes that will be read soon.
 #[inline(always)]
-unsafe fn prefetch(at: *const u8, bytes: usize) {
+pub unsafe fn prefetch(at: *const u8, bytes: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};

@@ -3,48 +3,70 @@
 //! The pairs of a tile lie along the vector: queries are transposed once, scores come out as
 //! `[key, pair]` and sums of values as `[dim, pair]`. So keys and values are used as they lie in the
 //! cache, one broadcast value at a time, and the softmax (online, arXiv 2205.14135, algorithm 1) needs
-//! no sums across a vector.
+//! no sums across a vector. Here stands what all arithmetics share: the walk over chunks of keys and the
+//! softmax. The products are [`Products`]: in f32 (`tile_f32`) or bfloat16 (`tile_bf16`).
 //!
 //! A value that is not finite reaches every pair of its tile, also those that may not see its key
 //! (0 · ∞ is NaN): other rows of the same sequence, never another sequence.
 
 use std::ops::Range;
 
-use super::element::{Element, F16, F32};
 use super::head::Head;
-use super::stream::{GROUP, LOWEST};
+use super::stream::LOWEST;
 use super::{Desc, faults_of};
 use crate::fault::Faults;
-use crate::kv::KvType;
 use crate::simd::{Lanes, exp2, tanh};
 
 /// Pairs of a tile.
-pub const PAIRS: usize = 64;
+pub const PAIRS: usize = 128;
 /// Keys between two corrections of the running maximum.
-const CHUNK: usize = 64;
+pub const CHUNK: usize = 64;
 /// Vectors of pairs that go together through the inner loops.
-const WIDE: usize = 2;
+pub const WIDE: usize = 2;
 
-/// Places in the scratch memory of a worker.
+/// The arithmetic of both products, and the form of what goes into them.
+///
+/// # Safety
+/// Every function requires that the head is bound to live memory, that the places have [`scratch_len`]
+/// floats, and that the CPU has the features of the implementing type and of `V`.
+pub trait Products<V: Lanes> {
+    /// Keys whose scores are computed together: an even number that divides 16.
+    const KEYS: usize;
+
+    /// Writes `q[.., lane]`: the query of one pair times `factor`.
+    unsafe fn query(dim: usize, from: *const f32, factor: f32, lane: usize, places: &Places);
+    /// Brings a chunk of keys and values into the form of the products; zeros follow up to a whole group,
+    /// because whatever stands there in the cache is multiplied by zero and must not be NaN.
+    unsafe fn load(head: &Head<'_>, chunk: &Range<usize>, places: &Places);
+    /// `scores[key, pair] = Σ keys[key, i] * q[i, pair]` for `WIDE` vectors of pairs from `lane` on.
+    unsafe fn score(dim: usize, count: usize, lane: usize, places: &Places);
+    /// `2^x` as exactly as the products deserve.
+    unsafe fn exp2(x: V) -> V;
+    /// `sums[i, pair] = sums[i, pair] * correction[pair] + Σ values[key, i] * weights[key, pair]`; the weights
+    /// stand where the scores stood, and may be overwritten.
+    unsafe fn sum_values(dim: usize, count: usize, lane: usize, places: &Places);
+}
+
+/// Places in the scratch memory of a worker. Products in fewer bits use a part of theirs.
 #[derive(Clone, Copy)]
-struct Places {
+pub struct Places {
     /// `[head_dim_k, PAIRS]`: scaled queries.
-    q: *mut f32,
+    pub q: *mut f32,
     /// `[head_dim_v, PAIRS]`: sums of weighted values.
-    sums: *mut f32,
+    pub sums: *mut f32,
     /// `[CHUNK, head_dim_k]`.
-    keys: *mut f32,
+    pub keys: *mut f32,
     /// `[CHUNK, head_dim_v]`.
-    values: *mut f32,
+    pub values: *mut f32,
     /// `[CHUNK, PAIRS]`: scores, then weights.
-    scores: *mut f32,
+    pub scores: *mut f32,
     /// `[PAIRS]` each: first and last visible key counted from the first key of the tile, running
     /// maximum, sum of weights, factor on the sums so far.
     first: *mut f32,
     last: *mut f32,
     maximum: *mut f32,
     total: *mut f32,
-    correction: *mut f32,
+    pub correction: *mut f32,
 }
 
 /// Floats of scratch memory.
@@ -76,28 +98,28 @@ impl Places {
 /// Up to [`PAIRS`] pairs over all the keys they see, to the output. Returns what is wrong with them.
 ///
 /// # Safety
-/// The head must be bound to live memory, `scratch` have [`scratch_len`] floats, the CPU the features of `V`.
+/// As the functions of [`Products`]; `scratch` must have [`scratch_len`] floats.
 #[inline(always)]
-pub unsafe fn tile<V: Lanes>(head: &Head<'_>, pairs: Range<usize>, scratch: *mut f32) -> Faults {
-    let lanes = pairs.len().next_multiple_of(WIDE * V::LEN);
+pub unsafe fn tile<V: Lanes, P: Products<V>>(head: &Head<'_>, pairs: Range<usize>, scratch: *mut f32) -> Faults {
     let keys = head.keys(&pairs);
-    // Keys that every pair sees need no mask.
-    let all_see = head.visible(pairs.end - 1).start..head.visible(pairs.start).end;
     // SAFETY: the caller's promise; a tile has at most PAIRS lanes and a chunk at most CHUNK keys.
     unsafe {
         let places = Places::within(scratch, head.desc);
-        begin(head, &pairs, &keys, lanes, &places);
+        begin::<V, P>(head, &pairs, &keys, &places);
         let mut start = keys.start;
         while start < keys.end {
-            let chunk = start..keys.end.min(start + CHUNK);
-            load::<V>(head, &chunk, &places);
-            let masked = chunk.start < all_see.start || chunk.end > all_see.end;
+            // Chunks have the same bounds for all tiles, so that results do not depend on how pairs are cut.
+            let chunk = start..keys.end.min((start / CHUNK + 1) * CHUNK);
+            P::load(head, &chunk, &places);
             let mut lane = 0;
-            while lane < lanes {
-                if V::SUMS >= 16 {
-                    columns::<V, 8>(head, chunk.start - keys.start, chunk.len(), masked, lane, &places);
-                } else {
-                    columns::<V, 4>(head, chunk.start - keys.start, chunk.len(), masked, lane, &places);
+            while lane < pairs.len() {
+                let some = pairs.start + lane..pairs.end.min(pairs.start + lane + WIDE * V::LEN);
+                let (oldest, newest) = (head.visible(some.start), head.visible(some.end - 1));
+                // Keys after all of these pairs, or before all of their windows, do nothing.
+                let end = chunk.end.min(newest.end);
+                if start < end && oldest.start < end {
+                    let masked = start < newest.start || end > oldest.end;
+                    columns::<V, P>(head, start - keys.start, end - start, masked, lane, &places);
                 }
                 lane += WIDE * V::LEN;
             }
@@ -109,24 +131,18 @@ pub unsafe fn tile<V: Lanes>(head: &Head<'_>, pairs: Range<usize>, scratch: *mut
 
 /// Transposes the queries and clears the sums. Unused lanes repeat the last pair with a zero query.
 #[inline(always)]
-unsafe fn begin(head: &Head<'_>, pairs: &Range<usize>, keys: &Range<usize>, lanes: usize, places: &Places) {
+unsafe fn begin<V: Lanes, P: Products<V>>(head: &Head<'_>, pairs: &Range<usize>, keys: &Range<usize>, places: &Places) {
     let (dim_k, dim_v) = (head.desc.layout.head_dim_k, head.desc.layout.head_dim_v);
-    let factor = head.query_factor();
     // SAFETY: as in `tile`.
     unsafe {
         std::slice::from_raw_parts_mut(places.sums, PAIRS * dim_v).fill(0.0);
         let mut lane = 0;
-        while lane < lanes {
+        while lane < pairs.len().next_multiple_of(WIDE * V::LEN) {
             let pair = (pairs.start + lane).min(pairs.end - 1);
-            let q = head.args.q.add(head.query(pair) * dim_k);
-            let factor = if pairs.start + lane < pairs.end { factor } else { 0.0 };
-            let mut i = 0;
-            while i < dim_k {
-                *places.q.add(i * PAIRS + lane) = *q.add(i) * factor;
-                i += 1;
-            }
+            let factor = if pairs.start + lane < pairs.end { head.query_factor() } else { 0.0 };
+            P::query(dim_k, head.args.q.add(head.query(pair) * dim_k), factor, lane, places);
             let visible = head.visible(pair);
-            *places.first.add(lane) = (visible.start - keys.start) as f32;
+            *places.first.add(lane) = visible.start as f32 - keys.start as f32;
             *places.last.add(lane) = (visible.end - 1 - keys.start) as f32;
             *places.maximum.add(lane) = LOWEST;
             *places.total.add(lane) = 0.0;
@@ -135,38 +151,10 @@ unsafe fn begin(head: &Head<'_>, pairs: &Range<usize>, keys: &Range<usize>, lane
     }
 }
 
-/// Converts a chunk of keys and values to f32; zeros follow up to a whole group, because whatever
-/// stands there in the cache is multiplied by zero and must not be NaN.
+/// One chunk of keys for `WIDE` vectors of pairs from `lane` on. `start` counts from the first key of the
+/// tile.
 #[inline(always)]
-unsafe fn load<V: Lanes>(head: &Head<'_>, chunk: &Range<usize>, places: &Places) {
-    let layout = &head.desc.layout;
-    let (dim_k, dim_v) = (layout.head_dim_k, layout.head_dim_v);
-    // SAFETY: as in `tile`; the chunk starts with a group.
-    unsafe {
-        let mut n = 0;
-        while n < chunk.len() {
-            let count = (chunk.len() - n).min(GROUP);
-            let (keys, values) = head.stored(chunk.start + n);
-            let (to_keys, to_values) = (places.keys.add(n * dim_k), places.values.add(n * dim_v));
-            match layout.k {
-                KvType::F16 => F16::widen::<V>(keys, count * dim_k, to_keys),
-                KvType::F32 => F32::widen::<V>(keys, count * dim_k, to_keys),
-            }
-            match layout.v {
-                KvType::F16 => F16::widen::<V>(values, count * dim_v, to_values),
-                KvType::F32 => F32::widen::<V>(values, count * dim_v, to_values),
-            }
-            std::slice::from_raw_parts_mut(to_keys.add(count * dim_k), (GROUP - count) * dim_k).fill(0.0);
-            std::slice::from_raw_parts_mut(to_values.add(count * dim_v), (GROUP - count) * dim_v).fill(0.0);
-            n += GROUP;
-        }
-    }
-}
-
-/// One chunk of keys for `WIDE` vectors of pairs from `lane` on; `R` keys (then values of a vector)
-/// are in registers at a time. `start` counts from the first key of the tile.
-#[inline(always)]
-unsafe fn columns<V: Lanes, const R: usize>(
+unsafe fn columns<V: Lanes, P: Products<V>>(
     head: &Head<'_>,
     start: usize,
     count: usize,
@@ -174,50 +162,18 @@ unsafe fn columns<V: Lanes, const R: usize>(
     lane: usize,
     places: &Places,
 ) {
-    let padded = count.next_multiple_of(R);
+    let padded = count.next_multiple_of(P::KEYS);
     // SAFETY: as in `tile`.
     unsafe {
-        score::<V, R>(head, padded, lane, places);
+        P::score(head.desc.layout.head_dim_k, padded, lane, places);
         if head.cap() > 0.0 {
             cap::<V>(head.cap(), padded, lane, places);
         }
         if masked || padded > count {
             mask::<V>(start, padded, lane, places);
         }
-        weights::<V>(padded, lane, places);
-        sum_values::<V, R>(head, padded, lane, places);
-    }
-}
-
-/// `scores[key, pair] = Σ keys[key, i] * q[i, pair]`.
-#[inline(always)]
-unsafe fn score<V: Lanes, const R: usize>(head: &Head<'_>, count: usize, lane: usize, places: &Places) {
-    let dim = head.desc.layout.head_dim_k;
-    // SAFETY: as in `tile`.
-    unsafe {
-        let mut n = 0;
-        while n < count {
-            let keys = places.keys.add(n * dim);
-            let mut sums = [[V::splat(0.0); WIDE]; R];
-            let mut i = 0;
-            while i < dim {
-                let q = places.q.add(i * PAIRS + lane);
-                let q = [V::load(q), V::load(q.add(V::LEN))];
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    let key = V::splat(*keys.add(r * dim + i));
-                    for (sum, q) in sums.iter_mut().zip(q) {
-                        *sum = key.mul_add(q, *sum);
-                    }
-                }
-                i += 1;
-            }
-            for (r, sums) in sums.into_iter().enumerate() {
-                for (w, sum) in sums.into_iter().enumerate() {
-                    sum.store(places.scores.add((n + r) * PAIRS + lane + w * V::LEN));
-                }
-            }
-            n += R;
-        }
+        weights::<V, P>(padded, lane, places);
+        P::sum_values(head.desc.layout.head_dim_v, padded, lane, places);
     }
 }
 
@@ -260,73 +216,40 @@ unsafe fn mask<V: Lanes>(start: usize, count: usize, lane: usize, places: &Place
 
 /// Scores to weights `2^(score - maximum)`, with maximum, total and correction brought up to date.
 #[inline(always)]
-unsafe fn weights<V: Lanes>(count: usize, lane: usize, places: &Places) {
+unsafe fn weights<V: Lanes, P: Products<V>>(count: usize, lane: usize, places: &Places) {
     // SAFETY: as in `tile`.
     unsafe {
         let mut w = 0;
         while w < WIDE {
             let lane = lane + w * V::LEN;
             let before = V::load(places.maximum.add(lane));
-            let mut maximum = before;
+            // Two of each, because one would wait for itself.
+            let mut maximum = [before; 2];
             let mut n = 0;
             while n < count {
-                maximum = V::load(places.scores.add(n * PAIRS + lane)).max(maximum);
-                n += 1;
+                for (i, maximum) in maximum.iter_mut().enumerate() {
+                    *maximum = V::load(places.scores.add((n + i) * PAIRS + lane)).max(*maximum);
+                }
+                n += 2;
             }
-            let mut sum = V::splat(0.0);
+            let maximum = maximum[0].max(maximum[1]);
+            let mut sum = [V::splat(0.0); 2];
             let mut n = 0;
             while n < count {
-                let at = places.scores.add(n * PAIRS + lane);
-                let weight = exp2(V::load(at).sub(maximum));
-                weight.store(at);
-                sum = sum.add(weight);
-                n += 1;
+                for (i, sum) in sum.iter_mut().enumerate() {
+                    let at = places.scores.add((n + i) * PAIRS + lane);
+                    let weight = P::exp2(V::load(at).sub(maximum));
+                    weight.store(at);
+                    *sum = sum.add(weight);
+                }
+                n += 2;
             }
             let correction = exp2(before.sub(maximum));
-            V::load(places.total.add(lane)).mul_add(correction, sum).store(places.total.add(lane));
+            let total = V::load(places.total.add(lane));
+            total.mul_add(correction, sum[0].add(sum[1])).store(places.total.add(lane));
             maximum.store(places.maximum.add(lane));
             correction.store(places.correction.add(lane));
             w += 1;
-        }
-    }
-}
-
-/// `sums[i, pair] = sums[i, pair] * correction[pair] + Σ values[key, i] * weights[key, pair]`.
-#[inline(always)]
-unsafe fn sum_values<V: Lanes, const R: usize>(head: &Head<'_>, count: usize, lane: usize, places: &Places) {
-    let dim = head.desc.layout.head_dim_v;
-    // SAFETY: as in `tile`.
-    unsafe {
-        let correction = places.correction.add(lane);
-        let correction = [V::load(correction), V::load(correction.add(V::LEN))];
-        let mut i = 0;
-        while i < dim {
-            let mut sums = [[V::splat(0.0); WIDE]; R];
-            for (r, sums) in sums.iter_mut().enumerate() {
-                let before = places.sums.add((i + r) * PAIRS + lane);
-                for (w, sum) in sums.iter_mut().enumerate() {
-                    *sum = V::load(before.add(w * V::LEN)).mul(correction[w]);
-                }
-            }
-            let mut n = 0;
-            while n < count {
-                let weights = places.scores.add(n * PAIRS + lane);
-                let weights = [V::load(weights), V::load(weights.add(V::LEN))];
-                let values = places.values.add(n * dim + i);
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    let value = V::splat(*values.add(r));
-                    for (sum, weight) in sums.iter_mut().zip(weights) {
-                        *sum = value.mul_add(weight, *sum);
-                    }
-                }
-                n += 1;
-            }
-            for (r, sums) in sums.into_iter().enumerate() {
-                for (w, sum) in sums.into_iter().enumerate() {
-                    sum.store(places.sums.add((i + r) * PAIRS + lane + w * V::LEN));
-                }
-            }
-            i += R;
         }
     }
 }

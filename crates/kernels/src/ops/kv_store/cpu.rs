@@ -4,7 +4,7 @@ use device::Shard;
 
 use super::{Args, Desc, faults};
 use crate::fault;
-use crate::kv::KvType;
+use crate::kv::{KvHalf, KvType};
 use crate::rows::row;
 use crate::simd::Lanes;
 
@@ -27,10 +27,9 @@ pub unsafe fn kv_store<V: Lanes>(desc: &Desc, args: &Args, shard: &Shard<'_>) {
                 let position = view.cached(desc.layer, head as u32, heads as u32) as usize + i;
                 let (logical, slot) = (position / layout.block_size, position % layout.block_size);
                 let block = view.physical(desc.layer, head as u32, logical as u32);
-                let (key_at, value_at) = (layout.key_at(block, slot), layout.value_at(block, slot));
                 let (k, v) = (row(args.k, source, layout.head_dim_k), row(args.v, source, layout.head_dim_v));
-                encode::<V>(layout.k, k, args.kv.storage.add(key_at));
-                encode::<V>(layout.v, v, args.kv.storage.add(value_at));
+                encode::<V>(layout.keys(), args.kv.storage.add(layout.keys_at(block)), slot, k);
+                encode::<V>(layout.values(), args.kv.storage.add(layout.values_at(block)), slot, v);
                 // Where even the sum of sizes fits the type, each value does; else each is looked at.
                 let well = size::<V>(k) <= layout.k.largest() && size::<V>(v) <= layout.v.largest();
                 fault::unless(well, shard, || faults(layout.k, k).and(faults(layout.v, v)));
@@ -55,17 +54,25 @@ unsafe fn size<V: Lanes>(values: &[f32]) -> f32 {
     }
 }
 
-/// [`KvType::encode`], with vectors for half precision.
+/// [`KvHalf::encode`], with vectors for half precision; what else it does the compiler turns into vectors.
 #[inline(always)]
-unsafe fn encode<V: Lanes>(kv_type: KvType, values: &[f32], at: *mut u8) {
-    let whole = if kv_type == KvType::F16 { values.len() / V::LEN * V::LEN } else { 0 };
+unsafe fn encode<V: Lanes>(half: KvHalf, at: *mut u8, slot: usize, values: &[f32]) {
     // SAFETY: the caller's promise.
     unsafe {
+        if half.kv_type != KvType::F16 {
+            half.encode(at, slot, values);
+            return;
+        }
+        let row = at.add(half.row_at(slot)).cast::<u16>();
+        let whole = values.len() / V::LEN * V::LEN;
         let mut i = 0;
         while i < whole {
-            V::load(values.as_ptr().add(i)).store_f16(at.cast::<u16>().add(i));
+            V::load(values.as_ptr().add(i)).store_f16(row.add(i));
             i += V::LEN;
         }
-        kv_type.encode(&values[whole..], at.add(kv_type.bytes(whole)));
+        while i < values.len() {
+            *row.add(i) = half::f16::from_f32(values[i]).to_bits();
+            i += 1;
+        }
     }
 }

@@ -75,7 +75,7 @@ impl Op for KvStore {
     fn cost(desc: &Desc, _: &Slots) -> Cost {
         let layout = &desc.layout;
         let read = 4 * (layout.head_dim_k + layout.head_dim_v);
-        let written = layout.key_bytes() + layout.value_bytes();
+        let written = layout.token_bytes();
         Cost { row_bytes: (layout.num_kv_heads * (read + written)) as u64, ..Cost::over(RowSet::Tokens) }
     }
 }

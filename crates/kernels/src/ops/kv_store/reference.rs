@@ -25,10 +25,9 @@ pub unsafe fn kv_store(desc: &Desc, args: &Args, shard: &Shard<'_>) {
                 let logical = (position / layout.block_size) as u32;
                 let block = view.physical(desc.layer, head as u32, logical);
                 let slot = position % layout.block_size;
-                let (key_at, value_at) = (layout.key_at(block, slot), layout.value_at(block, slot));
                 let (k, v) = (row(args.k, source, layout.head_dim_k), row(args.v, source, layout.head_dim_v));
-                layout.k.encode(k, args.kv.storage.add(key_at));
-                layout.v.encode(v, args.kv.storage.add(value_at));
+                layout.keys().encode(args.kv.storage.add(layout.keys_at(block)), slot, k);
+                layout.values().encode(args.kv.storage.add(layout.values_at(block)), slot, v);
                 let faults = faults(layout.k, k).and(faults(layout.v, v));
                 fault::unless(faults.is_none(), shard, || faults);
             }

@@ -1,0 +1,79 @@
+//! Quantised vectors: codes, and where the code of a value lies in its half of a block.
+//!
+//! Codes lie as the byte dot product of four neighbours (`vpdpbusd`) wants them, so that kernels use blocks
+//! as they are. Tokens come in groups of [`TOKENS`]; `[a][b][c]` below is row-major, in bytes, within a group:
+//!
+//! ```text
+//! keys   q8_0  [dim / 4][16 tokens][4 values]        code + 128 (unsigned)
+//!        q4_0  [dim / 8][16 tokens][4 values]        low nibble: values 0..4 of 8, high: 4..8; code + 8
+//! values q8_0  [4 quads][dim][4 tokens of the quad]  code (signed)
+//!        q4_0  [4 quads][dim / 2][4 tokens]          low nibble: first half of the values, high: second; code + 8
+//! ```
+//! Behind the codes of all groups stand the scales, one f32 per token.
+
+use super::KvType;
+
+/// Tokens whose codes are interleaved.
+pub const TOKENS: usize = 16;
+
+/// Added to a value of at most 2^22, leaves the nearest whole number, ties to even, in the low bits.
+const MAGIC: f32 = 12_582_912.0;
+
+/// Scale of a vector, and the factor that makes codes of its values. Where a value is not finite the scale is
+/// NaN; where all are (next to) zero it is zero.
+#[inline(always)]
+pub fn scale(values: &[f32], largest_code: f32) -> (f32, f32) {
+    let largest = values.iter().map(|value| value.to_bits() & 0x7fff_ffff).max().unwrap_or(0);
+    let largest = f32::from_bits(largest);
+    if !largest.is_finite() {
+        (f32::NAN, 0.0)
+    } else if largest < 1e-30 {
+        (0.0, 0.0)
+    } else {
+        (largest * (1.0 / largest_code), largest_code / largest)
+    }
+}
+
+/// The code of a value. Zero where the factor is zero and the value is not finite.
+#[inline(always)]
+pub fn code(value: f32, factor: f32) -> i8 {
+    let code = (value * factor + MAGIC).to_bits() as i8;
+    if factor == 0.0 { 0 } else { code }
+}
+
+/// Signed 8-bit codes of a vector that is not stored, such as a query; gives their scale.
+#[inline(always)]
+pub fn codes(values: &[f32], codes: &mut [i8]) -> f32 {
+    let (scale, factor) = scale(values, 127.0);
+    codes.iter_mut().zip(values).for_each(|(out, &value)| *out = code(value, factor));
+    scale
+}
+
+/// Place of one code: byte within its half, and whether it is the high nibble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub byte: usize,
+    pub high: bool,
+}
+
+/// Bytes of the codes of a group.
+pub const fn group_bytes(kv_type: KvType, dim: usize) -> usize {
+    TOKENS * (kv_type.bytes(dim) - size_of::<f32>())
+}
+
+/// Where the code of value `i` of a key lies.
+#[inline(always)]
+pub fn key_place(kv_type: KvType, dim: usize, slot: usize, i: usize) -> Place {
+    let group = slot / TOKENS * group_bytes(kv_type, dim);
+    let (row, high) = if matches!(kv_type, KvType::Q4) { (i / 8, i / 4 % 2 == 1) } else { (i / 4, false) };
+    Place { byte: group + row * 4 * TOKENS + slot % TOKENS * 4 + i % 4, high }
+}
+
+/// Where the code of value `i` of a value vector lies.
+#[inline(always)]
+pub fn value_place(kv_type: KvType, dim: usize, slot: usize, i: usize) -> Place {
+    let group = slot / TOKENS * group_bytes(kv_type, dim);
+    let width = kv_type.bytes(dim) - size_of::<f32>();
+    let (column, high) = if matches!(kv_type, KvType::Q4) { (i % width, i >= width) } else { (i, false) };
+    Place { byte: group + slot % TOKENS / 4 * 4 * width + column * 4 + slot % 4, high }
+}

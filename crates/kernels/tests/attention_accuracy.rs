@@ -1,0 +1,212 @@
+//! What attention over a cache in few bits loses, measured against f64 attention over the vectors before they were
+//! stored: codes of keys, values, queries and weights together. Conformance holds the kernels to the codec; these
+//! tests hold codec and kernels to the truth, on the inputs that such schemes are known to fail on.
+
+use device::{Buffer, Hardware, Pool};
+use kernels::conformance::{Random, Values};
+use kernels::ops::Attention;
+use kernels::ops::attention::{self, Desc, Slots, reference::attend};
+use kernels::{Frame, KvFrame, KvLayout, KvType, KvView, Op, Record, Rows, Run, Slot, Step, walk};
+
+/// Keys and values of one head, `[num_keys, dim]`, and the queries of its last rows, `[num_rows, dim]`.
+struct Input {
+    dim: usize,
+    q: Vec<f32>,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+impl Input {
+    fn gaussian(random: &mut Random, dim: usize, num_keys: usize, num_rows: usize) -> Self {
+        let mut vectors = |count: usize| random.values(Values::Normal, count * dim);
+        Input { dim, q: vectors(num_rows), keys: vectors(num_keys), values: vectors(num_keys) }
+    }
+
+    fn num_keys(&self) -> usize {
+        self.keys.len() / self.dim
+    }
+
+    fn num_rows(&self) -> usize {
+        self.q.len() / self.dim
+    }
+
+    fn desc(&self, kv_type: KvType) -> Desc {
+        let (dim, num_kv_heads) = (self.dim, 1);
+        let layout =
+            KvLayout { k: kv_type, v: kv_type, head_dim_k: dim, head_dim_v: dim, num_kv_heads, block_size: 16 };
+        let scale = 1.0 / (dim as f32).sqrt();
+        Desc {
+            layout,
+            group: 0,
+            layer: 0,
+            num_heads: 1,
+            scale,
+            softcap: 0.0,
+            window: 0,
+            rows: Rows::of(self.num_rows()),
+        }
+    }
+
+    fn truth(&self) -> Vec<f32> {
+        let (dim, context) = (self.dim, self.num_keys() - self.num_rows());
+        let mut out = vec![0f32; self.q.len()];
+        for (row, (q, out)) in self.q.chunks_exact(dim).zip(out.chunks_exact_mut(dim)).enumerate() {
+            let seen = (context + row + 1) * dim;
+            attend(&self.desc(KvType::F32), q, &self.keys[..seen], &self.values[..seen], out);
+        }
+        out
+    }
+
+    /// What each variant that this machine can run makes of it, by id.
+    fn found(&self, kv_type: KvType) -> Vec<(&'static str, Vec<f32>)> {
+        let (desc, hardware) = (self.desc(kv_type), Hardware::probe());
+        let can = |variant: &&&'static kernels::Variant<Attention>| {
+            (variant.accepts)(&desc) && variant.needs.iter().all(|&feature| hardware.has(feature))
+        };
+        Attention::VARIANTS.iter().filter(can).map(|&variant| (variant.id, self.run(&desc, variant))).collect()
+    }
+
+    fn run(&self, desc: &Desc, variant: &'static kernels::Variant<Attention>) -> Vec<f32> {
+        let (layout, dim) = (&desc.layout, self.dim);
+        let num_blocks = self.num_keys().div_ceil(layout.block_size);
+        let storage = Buffer::zeroed(num_blocks * layout.block_bytes(), "keys and values").unwrap();
+        for (token, (key, value)) in self.keys.chunks_exact(dim).zip(self.values.chunks_exact(dim)).enumerate() {
+            let (block, slot) = (token / layout.block_size, token % layout.block_size);
+            // SAFETY: the storage is ours and has that many blocks.
+            unsafe {
+                layout.keys().encode(storage.as_ptr().add(layout.keys_at(block)), slot, key);
+                layout.values().encode(storage.as_ptr().add(layout.values_at(block)), slot, value);
+            }
+        }
+        let bytes = (4 * self.q.len()).next_multiple_of(64);
+        let arena = Buffer::zeroed(2 * bytes + attention::scratch_bytes(desc, self.num_rows()), "activations").unwrap();
+        // SAFETY: the arena is ours and begins with room for the queries.
+        unsafe { std::ptr::copy_nonoverlapping(self.q.as_ptr(), arena.as_ptr().cast(), self.q.len()) };
+        let table: Vec<u32> = (0..num_blocks as u32).collect();
+        let view = KvView {
+            table: table.as_ptr(),
+            lengths: std::ptr::null(),
+            layer_stride: 0,
+            head_stride: 0,
+            layer_step: 1,
+            head_step: 1,
+            first_logical: 0,
+            context: (self.num_keys() - self.num_rows()) as u32,
+            first_row: 0,
+            num_rows: self.num_rows() as u32,
+        };
+        let kv = KvFrame { storage: storage.as_ptr(), views: &view, num_views: 1 };
+        let frame = Frame {
+            arena: arena.as_ptr(),
+            tokens: std::ptr::null(),
+            positions: std::ptr::null(),
+            num_rows: self.num_rows(),
+            output_rows: std::ptr::null(),
+            num_outputs: 0,
+            groups: &kv,
+        };
+        let slots = Slots { q: Slot(0), out: Slot(bytes), scratch: Slot(2 * bytes) };
+        let steps = [Box::new(Step::<Attention> { desc: *desc, slots, variant }) as Box<dyn Run>];
+        // SAFETY: the frame describes the buffers above, which live until the end.
+        unsafe {
+            walk(&mut Pool::new(2).unwrap(), &steps, &frame, &Record::default()).unwrap();
+            std::slice::from_raw_parts(arena.as_ptr().add(bytes).cast(), self.q.len()).to_vec()
+        }
+    }
+}
+
+/// `Σ |found - truth| / Σ |truth|`.
+fn relative_l1(truth: &[f32], found: &[f32]) -> f64 {
+    let sum = |values: &mut dyn Iterator<Item = f32>| values.map(f64::from).sum::<f64>();
+    let error = sum(&mut truth.iter().zip(found).map(|(truth, found)| (truth - found).abs()));
+    error / sum(&mut truth.iter().map(|truth| truth.abs()))
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+fn check(label: &str, input: &Input, kv_type: KvType, most: f64) {
+    let truth = input.truth();
+    for (id, found) in input.found(kv_type) {
+        let error = relative_l1(&truth, &found);
+        println!("{label} {} {id}: {:.3} %, cosine {:.6}", kv_type.name(), 100.0 * error, cosine(&truth, &found));
+        assert!(error <= most, "{label} {} {id}: {error}, more than {most}", kv_type.name());
+    }
+}
+
+/// Largest error that each type may make on Gaussian vectors.
+const TYPES: [(KvType, f64); 4] = [(KvType::F16, 0.005), (KvType::Bf16, 0.008), (KvType::Q8, 0.02), (KvType::Q4, 0.18)];
+
+#[test]
+fn gaussian_vectors_in_all_lengths() {
+    let mut random = Random::new(11);
+    for dim in [64, 128, 256] {
+        for (num_keys, num_rows) in [(1, 1), (17, 1), (300, 1), (1000, 4), (8192, 1), (300, 300), (777, 65)] {
+            let input = Input::gaussian(&mut random, dim, num_keys, num_rows);
+            for (kv_type, most) in TYPES {
+                check(&format!("{dim}: {num_rows} of {num_keys}"), &input, kv_type, most);
+            }
+        }
+    }
+}
+
+/// A key with nearly all of the weight of its chunk, and many of a seven hundredth of it, whose values have a mean.
+fn spike_and_tail(num_keys: usize) -> Input {
+    let dim = 64;
+    let mut random = Random::new(12);
+    let mut input = Input::gaussian(&mut random, dim, num_keys, 1);
+    let q = vec![1f32; dim];
+    // score = Σ k / 8
+    let level = |weight: f32| weight.ln() / 8.0;
+    for (token, key) in input.keys.chunks_exact_mut(dim).enumerate() {
+        key.fill(level(if token == 5 { 1.0 } else { 1.0 / 700.0 }));
+    }
+    input.values.iter_mut().for_each(|value| *value = 1.0 + 0.3 * *value);
+    input.values[5 * dim..][..dim].iter_mut().for_each(|value| *value = 0.2);
+    Input { q, ..input }
+}
+
+#[test]
+fn a_flat_tail_beside_a_peak_is_not_lost() {
+    for num_keys in [100, 128, 1000] {
+        check(&format!("tail of {num_keys}"), &spike_and_tail(num_keys), KvType::Q8, 0.02);
+    }
+}
+
+/// The form that was published (arXiv 2409.16997): weights rounded to 127 levels of the running maximum, their sum not.
+#[test]
+fn the_published_form_loses_the_tail() {
+    let input = spike_and_tail(128);
+    let truth = input.truth();
+    let weights: Vec<f32> = (0..128).map(|token| if token == 5 { 1.0 } else { 1.0 / 700.0 }).collect();
+    let total: f32 = weights.iter().sum();
+    let sum = |i: usize| -> f32 {
+        let terms = weights.iter().zip(input.values.chunks_exact(64));
+        terms.map(|(weight, value)| (weight * 127.0).round() / 127.0 * value[i]).sum()
+    };
+    let found: Vec<f32> = (0..64).map(|i| sum(i) / total).collect();
+    assert!(relative_l1(&truth, &found) > 0.3);
+}
+
+#[test]
+fn a_sink_without_a_value_keeps_its_weight() {
+    let dim = 64;
+    let mut input = Input::gaussian(&mut Random::new(13), dim, 400, 1);
+    input.q.fill(1.0);
+    for (token, key) in input.keys.chunks_exact_mut(dim).enumerate() {
+        key.fill(if token == 0 { 1.0 } else { 0.1 });
+    }
+    input.values[..dim].iter_mut().for_each(|value| *value *= 1e-4);
+    check("sink", &input, KvType::Q8, 0.02);
+    input.values[..dim].fill(0.0);
+    check("sink of zeros", &input, KvType::Q8, 0.02);
+}
+
+#[test]
+fn one_large_channel_of_values_spoils_little() {
+    let mut input = Input::gaussian(&mut Random::new(14), 64, 500, 1);
+    input.values.chunks_exact_mut(64).for_each(|value| value[7] *= 20.0);
+    check("large channel", &input, KvType::Q8, 0.03);
+}
