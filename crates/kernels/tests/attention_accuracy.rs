@@ -104,6 +104,8 @@ impl Input {
             output_rows: std::ptr::null(),
             num_outputs: 0,
             groups: &kv,
+            logits: std::ptr::null(),
+            num_logits: 0,
         };
         let slots = Slots { q: Slot(0), out: Slot(bytes), scratch: Slot(2 * bytes) };
         let steps = [Box::new(Step::<Attention> { desc: *desc, slots, variant }) as Box<dyn Run>];

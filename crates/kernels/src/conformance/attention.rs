@@ -1,7 +1,7 @@
 //! Problems for `attention`.
 
 use super::{Arena, Bounds, Case, Conform, Output, Place, Random, Values, cache};
-use crate::kv::{KvLayout, KvType};
+use crate::kv::{KvLayout, KvType, hadamard};
 use crate::op::Rows;
 use crate::ops::Attention;
 use crate::ops::attention::reference::{attend, first_visible};
@@ -257,8 +257,21 @@ fn terms(desc: &Desc, contents: &cache::Contents, q: &[f32]) -> Vec<f32> {
         let (keys, values, position) = contents.before(row, head / (desc.num_heads / desc.layout.num_kv_heads));
         let first = first_visible(desc, position);
         let (keys, values) = (&keys[first * dim_k..][..(position + 1 - first) * dim_k], &values[first * dim_v..]);
-        let values: Vec<f32> = values[..(position + 1 - first) * dim_v].iter().map(|value| value.abs()).collect();
+        let mut values = values[..(position + 1 - first) * dim_v].to_vec();
+        // A rotated value has its errors before it is rotated back, which spreads them over the whole part.
+        let rotated = desc.layout.v.is_rotated();
+        if rotated {
+            values.chunks_exact_mut(dim_v).for_each(hadamard);
+        }
+        values.iter_mut().for_each(|value| *value = value.abs());
         attend(desc, q, keys, &values, terms);
+        if rotated {
+            let part = 1 << dim_v.trailing_zeros();
+            for terms in terms.chunks_exact_mut(part) {
+                let sum: f32 = terms.iter().sum();
+                terms.fill(sum / (part as f32).sqrt());
+            }
+        }
         let size = |key: &[f32]| -> f32 { q.iter().zip(key).map(|(q, k)| (q * k * desc.scale).abs()).sum() };
         let largest = keys.chunks_exact(dim_k).map(size).fold(0f32, f32::max);
         terms.iter_mut().for_each(|terms| *terms *= 1.0 + largest);

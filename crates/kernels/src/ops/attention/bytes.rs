@@ -26,8 +26,9 @@ pub const PAIRS: usize = 128;
 const SOME: usize = 16;
 /// What a weight and a value scale of 1 become. Less than 255 by what [`log2_below`] leaves out.
 const LARGEST: f32 = 240.0;
-/// Least logarithm of a value's scale: smaller ones have no codes, but weights that stay in range.
-const LEAST_LOG: f32 = -60.0;
+/// Least logarithm of a value's scale that is not zero; weights relative to it, and sums of a million of them,
+/// are in the range of f32.
+const LEAST_LOG: f32 = -107.0;
 
 /// Added to a byte before it is rounded, by the position of its key modulo [`CHUNK`]: multiples of the golden ratio, whose
 /// parts of any length are spread evenly.
