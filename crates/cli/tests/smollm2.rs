@@ -21,10 +21,10 @@ fn it_remembers_the_conversation() {
     let Some(model) = smollm2() else { return };
     let chat = chaski_with_input(
         &["run", &model, "-n", "32", "--temp", "0"],
-        "My name is Ada.\nWhat is my name?\n/clear\nWhat is my name?\n",
+        "The secret word is walnut.\nWhat is the secret word?\n/clear\nWhat is the secret word?\n",
     );
     assert_eq!(chat.code, Some(0), "{chat:?}");
-    assert!(chat.stdout.contains("Ada"), "{chat:?}");
+    assert!(chat.stdout.matches("walnut").count() == 2, "told twice, then forgotten: {chat:?}");
 }
 
 #[test]
