@@ -88,7 +88,7 @@ impl Llm {
         let taken = gpu.map(|gpu| gpu.take(options, &graph, &weights, &groups, &limits)).transpose()?.flatten();
         let (queue, offload) = taken.unzip();
         let graph = divide(graph, offload.as_ref());
-        let groups = Runner::groups(&graph, k, v);
+        let groups = Runner::groups(&graph, k, v)?;
         let mut cache = KvCache::new(groups, limits)?;
         if options.cache_prompts {
             cache.share_prefixes()?;

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use device::cuda::Queue;
 use device::{Hardware, Pool};
-use kernels::{CacheSlot, DeviceSide, Executor, KvLayout, KvType, Place, Policy, Rows, Slot, TurnKey};
+use kernels::{CacheSlot, DeviceSide, Executor, KvLayout, KvType, Place, Policy, Rows, TurnKey};
 use model::plan::Offload;
 use model::{Graph, Plan, PlanOptions, Results, StepInfo, Weights};
 

@@ -189,6 +189,7 @@ fn generate(llm: &mut Llm, setting: &Setting, answers: usize) -> Outcome<Json> {
                 prompt: prompt.clone(),
                 sampler: samplers[side].clone(),
                 detokenizer: Box::new(NoText),
+                constraint: None,
                 stop_tokens: Arc::new([]),
                 max_new_tokens: Some(ANSWER),
                 when_full: WhenFull::Stop,

@@ -178,6 +178,7 @@ impl Bed {
             detokenizer: Box::new(NoText),
             stop_tokens,
             max_new_tokens: Some(1),
+            constraint: None,
             when_full: WhenFull::Stop,
             cache_prompt: false,
             report: Report::default(),

@@ -102,7 +102,7 @@ impl Group {
 
 /// Every row, in the order of help and reference.
 pub fn all() -> impl Iterator<Item = Flag> {
-    let lists: [&'static [Flag]; 11] = [
+    let lists: [&'static [Flag]; 12] = [
         serve::FLAGS,
         ab::FLAGS,
         tools::FLAGS,

@@ -178,6 +178,7 @@ impl DeviceSide {
     }
 
     /// [`super::Executor::move_tokens`] for a group that is the device's: by way of the host, for it happens rarely.
+    /// Its vectors are floats: the device has no codecs of codes.
     pub(super) fn move_tokens(
         &self,
         storage: *mut u8,
@@ -187,14 +188,15 @@ impl DeviceSide {
         num: usize,
         mut turn: Option<TurnKey<'_>>,
     ) -> Result<(), CudaError> {
-        let (key_bytes, value_bytes) = (layout.key_bytes(), layout.value_bytes());
+        let (key_bytes, value_bytes) = (layout.k.bytes(layout.head_dim_k), layout.v.bytes(layout.head_dim_v));
         // As floats, so that they are aligned as the codecs want them.
         let num_bytes = run * num * (key_bytes + value_bytes);
         let mut moved = vec![0f32; num_bytes.div_ceil(size_of::<f32>())];
         let moved = &mut bytemuck::cast_slice_mut::<f32, u8>(&mut moved)[..num_bytes];
         let at = |slot: CacheSlot, i: usize| {
             let (block, offset) = (slot.block as usize + i, slot.offset as usize);
-            let (key, value) = (layout.key_at(block, offset), layout.value_at(block, offset));
+            let key = layout.keys_at(block) + layout.keys().row_at(offset);
+            let value = layout.values_at(block) + layout.values().row_at(offset);
             (storage.wrapping_add(key), storage.wrapping_add(value))
         };
         self.queue.enter()?;
@@ -211,9 +213,9 @@ impl DeviceSide {
                 let (keys, values) = part.split_at_mut(num * key_bytes);
                 if let Some(turn) = &mut turn {
                     for bytes in keys.chunks_exact_mut(key_bytes) {
-                        layout.k.decode(bytes.as_ptr(), &mut key);
+                        layout.keys().decode(bytes.as_ptr(), 0, &mut key);
                         turn(i / layout.num_kv_heads, &mut key);
-                        layout.k.encode(&key, bytes.as_mut_ptr());
+                        layout.keys().encode(bytes.as_mut_ptr(), 0, &key);
                     }
                 }
                 let (key_to, value_to) = at(to, i);

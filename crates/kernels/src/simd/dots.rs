@@ -8,6 +8,7 @@ use super::{Avx2, Avx512, Lanes};
 ///
 /// # Safety
 /// As [`Lanes`]; AVX-512 needs VNNI as well.
+#[expect(clippy::missing_safety_doc, reason = "said once, above, for all functions")]
 pub trait Dots: Lanes {
     /// A register of `LEN` 32-bit integers, or of four times as many bytes.
     type Ints: Copy;

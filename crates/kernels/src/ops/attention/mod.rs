@@ -9,11 +9,11 @@ mod cpu;
 mod cpu_avx2;
 #[cfg(target_arch = "x86_64")]
 mod cpu_avx512;
-mod cuda;
 #[cfg(target_arch = "x86_64")]
 mod cpu_avx512bf16;
 #[cfg(target_arch = "x86_64")]
 mod cpu_bytes;
+mod cuda;
 #[cfg(target_arch = "x86_64")]
 mod element;
 #[cfg(target_arch = "x86_64")]
