@@ -43,7 +43,10 @@ impl Emulator {
             // SAFETY: made by this from the same text; it has no start-up code.
             return unsafe { Library::new(&library) }.map_err(|error| error.to_string());
         }
-        std::fs::write(&source, program).map_err(|error| error.to_string())?;
+        // Other processes may be at the same one: each makes its own and puts it in place whole.
+        let own = |end: &str| self.folder.join(format!("{}-{name}.{end}", std::process::id()));
+        let (own_source, own_library) = (own("cpp"), own("so"));
+        std::fs::write(&own_source, program).map_err(|error| error.to_string())?;
         let mut compiler = Command::new("c++");
         compiler.args([
             "-std=c++17",
@@ -57,11 +60,13 @@ impl Emulator {
             "-fno-gnu-unique",
             "-w",
         ]);
-        compiler.args(&defines).arg(&source).arg("-o").arg(&library);
+        compiler.args(&defines).arg(&own_source).arg("-o").arg(&own_library);
         let output = compiler.output().map_err(|error| format!("c++: {error}"))?;
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).chars().take(2000).collect());
         }
+        let placed = std::fs::rename(&own_library, &library).and_then(|()| std::fs::rename(&own_source, &source));
+        placed.map_err(|error| error.to_string())?;
         // SAFETY: just made; it has no start-up code.
         unsafe { Library::new(&library) }.map_err(|error| error.to_string())
     }
