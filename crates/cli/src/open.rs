@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use anyhow::bail;
 use chaski::{Llm, Options, PlanKind};
-use engine::watch::Notice;
 use kernels::KvType;
 
 use crate::gpu;
@@ -88,7 +87,7 @@ pub fn llm_at(path: &Path, load: &Load, log: &mut Log) -> anyhow::Result<Llm> {
     Ok(llm)
 }
 
-/// Says what the watch over numbers saw: what is off now and why; every redone step with `-v`.
+/// Says what the watch over numbers saw: every step that was redone, what is off now, and why.
 pub fn tell_notices(llm: &mut Llm, log: &mut Log) {
     let notices = llm.take_notices();
     if notices.is_empty() {
@@ -101,10 +100,7 @@ pub fn tell_notices(llm: &mut Llm, log: &mut Log) {
         .flatten()
         .map_or_else(|| "the model".into(), |name| units::shown(name, 60));
     for notice in notices {
-        match notice {
-            Notice::Off { .. } => log.warning(format_args!("{name}: {notice}")),
-            Notice::Redone(_) => log.trace(format_args!("{name}: {notice}")),
-        }
+        log.warning(format_args!("{name}: {notice}"));
     }
 }
 

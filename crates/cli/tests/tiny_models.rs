@@ -320,9 +320,9 @@ fn numbers_that_go_wrong_are_mended_and_told() {
     let mended = with(&["--inject", "nan@step=3-5,op=matmul,layer=1"]);
     assert_eq!((mended.code, &mended.stdout), (Some(0), &undisturbed.stdout));
     assert!(mended.stderr.contains("is off for this model: 3 steps redone, last NaN in matmul"), "{mended:?}");
-    let once = with(&["--inject", "nan@step=5,op=matmul", "-v"]);
+    let once = with(&["--inject", "nan@step=5,op=matmul"]);
     assert_eq!(once.stdout, undisturbed.stdout);
-    assert!(once.stderr.contains("at step 5") && once.stderr.contains("1 redone on the exact plan"), "{once:?}");
+    assert!(once.stderr.contains("at step 5") && once.stderr.contains("redone on the exact plan"), "{once:?}");
     let blind = with(&["--inject", "nan@step=3,op=matmul,layer=1", "--no-watch"]);
     assert!(blind.code != Some(0) || blind.stdout != undisturbed.stdout, "{blind:?}");
     for (fault, named) in
