@@ -14,6 +14,7 @@ pub mod handle;
 pub mod inject;
 mod masks;
 pub mod observer;
+mod reply;
 pub mod request;
 pub mod runner;
 pub mod sampler;
