@@ -13,9 +13,9 @@
 //!           4 bits   vector j: steps j, j + 4
 //!           2 bits   vector j: steps 2 j, 2 j + 1, 2 j + 4, 2 j + 5
 //!           1 bit    steps 0 to 7
-//! scales  k / block_len blocks. A block is 16 16-bit floats: the scale of each row; 16 more: its min, where the type
-//!         has mins. Types whose groups scale the block's scale follow with a byte for each group and row (16 bytes
-//!         a group), and then with as many for the mins.
+//! scales  k / block_len blocks. A block is 16 16-bit floats: the scale of each row (16 for each group, where a type
+//!         has a float per group); 16 more: its min, where the type has mins. Types whose groups scale the block's
+//!         scale follow with a byte for each group and row (16 bytes a group), and then with as many for the mins.
 //! ```
 //!
 //! The numbers mean what [`gguf::unpack`] says: `value = code * scale - min`, bit for bit, where `code` is the
@@ -79,18 +79,22 @@ pub enum Scales {
     F16,
     /// A bf16, for exponents that f16 does not reach.
     Bf16,
+    /// An f16 per group of the block.
+    F16PerGroup,
     /// An f16 times an unsigned byte per group (mins likewise).
     Unsigned,
+    /// The same in eighths: scales of lattices end in a half, and their product is divided by two or four.
+    UnsignedEighths,
     /// An f16 times a signed byte per group.
     Signed,
 }
 
 /// The packed form of one type.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Packing {
     /// The type.
     pub dtype: DType,
-    /// Columns of a block of scales: 32, or 256 for types with two levels of scales.
+    /// Columns of a block of scales: 32 to 256.
     pub block_len: usize,
     /// Columns that share a scale: 16 or 32.
     pub group_len: usize,
@@ -108,23 +112,52 @@ pub struct Packing {
 
 use Bits::*;
 
-/// The table. Kernels are compiled once per row of it.
+/// Points of IQ1: -1, 0 or 1 in eighths, and an eighth more or less.
+static IQ1_VALUES: [i8; 16] = [-9, -7, -1, 1, 7, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+/// Points of IQ2: two bits of size, one of sign.
+static IQ2_VALUES: [i8; 16] = [8, 25, 43, 0, -8, -25, -43, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+/// Points of IQ3: three bits of size, one of sign.
+static IQ3_XXS_VALUES: [i8; 16] = [4, 12, 20, 28, 36, 44, 52, 62, -4, -12, -20, -28, -36, -44, -52, -62];
+static IQ3_S_VALUES: [i8; 16] = [1, 3, 5, 7, 9, 11, 13, 15, -1, -3, -5, -7, -9, -11, -13, -15];
+/// A sign is all there is.
+static SIGNS: [i8; 16] = [-1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// The table. Kernels are compiled once per row of it, but for rows that are [alike](kernel_of).
 #[rustfmt::skip]
-pub const PACKINGS: [Packing; 13] = [
-    packing(DType::Q4_0,   32,    &[Four],      Scales::F16,      None),
-    packing(DType::Q4_1,   32,    &[Four],      Scales::F16,      None),
-    packing(DType::Q5_0,   32,    &[Four, One], Scales::F16,      None),
-    packing(DType::Q5_1,   32,    &[Four, One], Scales::F16,      None),
-    packing(DType::Q8_0,   32,    &[Eight],     Scales::F16,      None),
-    packing(DType::IQ4_NL, 32,    &[Four],      Scales::F16,      Some(&IQ4_VALUES)),
-    packing(DType::MXFP4,  32,    &[Four],      Scales::Bf16,     Some(&FP4_VALUES)),
-    packing(DType::Q2_K,   SUPER, &[Two],       Scales::Unsigned, None),
-    packing(DType::Q3_K,   SUPER, &[Two, One],  Scales::Signed,   None),
-    packing(DType::Q4_K,   SUPER, &[Four],      Scales::Unsigned, None),
-    packing(DType::Q5_K,   SUPER, &[Four, One], Scales::Unsigned, None),
-    packing(DType::Q6_K,   SUPER, &[Four, Two], Scales::Signed,   None),
-    packing(DType::IQ4_XS, SUPER, &[Four],      Scales::Signed,   Some(&IQ4_VALUES)),
+pub const PACKINGS: [Packing; 25] = [
+    packing(DType::Q4_0,    32,    &[Four],      Scales::F16,             None),
+    packing(DType::Q4_1,    32,    &[Four],      Scales::F16,             None),
+    packing(DType::Q5_0,    32,    &[Four, One], Scales::F16,             None),
+    packing(DType::Q5_1,    32,    &[Four, One], Scales::F16,             None),
+    packing(DType::Q8_0,    32,    &[Eight],     Scales::F16,             None),
+    packing(DType::IQ4_NL,  32,    &[Four],      Scales::F16,             Some(&IQ4_VALUES)),
+    packing(DType::MXFP4,   32,    &[Four],      Scales::Bf16,            Some(&FP4_VALUES)),
+    packing(DType::Q2_K,    SUPER, &[Two],       Scales::Unsigned,        None),
+    packing(DType::Q3_K,    SUPER, &[Two, One],  Scales::Signed,          None),
+    packing(DType::Q4_K,    SUPER, &[Four],      Scales::Unsigned,        None),
+    packing(DType::Q5_K,    SUPER, &[Four, One], Scales::Unsigned,        None),
+    packing(DType::Q6_K,    SUPER, &[Four, Two], Scales::Signed,          None),
+    packing(DType::IQ4_XS,  SUPER, &[Four],      Scales::Signed,          Some(&IQ4_VALUES)),
+    packing(DType::Q1_0,    128,   &[One],       Scales::F16,             Some(&SIGNS)),
+    packing(DType::Q2_0,    64,    &[Two],       Scales::F16,             None),
+    packing(DType::TQ2_0,   SUPER, &[Two],       Scales::F16,             None),
+    packing(DType::NVFP4,   64,    &[Four],      Scales::F16PerGroup,     Some(&FP4_VALUES)),
+    packing(DType::IQ1_S,   SUPER, &[Two, One],  Scales::UnsignedEighths, Some(&IQ1_VALUES)),
+    packing(DType::IQ1_M,   SUPER, &[Two, One],  Scales::UnsignedEighths, Some(&IQ1_VALUES)),
+    packing(DType::IQ2_XXS, SUPER, &[Two, One],  Scales::UnsignedEighths, Some(&IQ2_VALUES)),
+    packing(DType::IQ2_S,   SUPER, &[Two, One],  Scales::UnsignedEighths, Some(&IQ2_VALUES)),
+    packing(DType::IQ3_XXS, SUPER, &[Four],      Scales::UnsignedEighths, Some(&IQ3_XXS_VALUES)),
+    packing(DType::IQ3_S,   SUPER, &[Four],      Scales::Unsigned,        Some(&IQ3_S_VALUES)),
+    // Kernels end here.
+    packing(DType::TQ1_0,   SUPER, &[Two],       Scales::F16,             None), // as TQ2_0
+    packing(DType::IQ2_XS,  SUPER, &[Two, One],  Scales::UnsignedEighths, Some(&IQ2_VALUES)), // as IQ2_S
 ];
+
+/// The row of [`PACKINGS`] whose kernel multiplies weights of `dtype`: the first that differs in nothing but the type.
+pub fn kernel_of(dtype: DType) -> Option<usize> {
+    let own = Packing::of(dtype)?;
+    PACKINGS.iter().position(|first| Packing { dtype, ..*first } == *own)
+}
 
 const fn packing(
     dtype: DType,
@@ -166,15 +199,23 @@ impl Packing {
     /// Groups of a block that have a factor of their own.
     pub const fn num_factors(&self) -> usize {
         match self.scales {
-            Scales::F16 | Scales::Bf16 => 0,
-            Scales::Unsigned | Scales::Signed => self.block_len / self.group_len,
+            Scales::F16 | Scales::Bf16 | Scales::F16PerGroup => 0,
+            Scales::Unsigned | Scales::UnsignedEighths | Scales::Signed => self.block_len / self.group_len,
+        }
+    }
+
+    /// Floats of a block and row, not counting mins.
+    pub const fn num_floats(&self) -> usize {
+        match self.scales {
+            Scales::F16PerGroup => self.block_len / self.group_len,
+            _ => 1,
         }
     }
 
     /// Bytes of a block of scales.
     pub const fn block_bytes(&self) -> usize {
         let kinds = if self.has_mins { 2 } else { 1 };
-        kinds * BAND * (2 + self.num_factors())
+        kinds * BAND * (2 * self.num_floats() + self.num_factors())
     }
 
     /// Bytes of a band.

@@ -1,14 +1,16 @@
 //! From the blocks of a file to bands. Called once per weight matrix when a model is opened.
 
+use std::array::from_fn;
 use std::sync::{Mutex, PoisonError};
 
 use bytemuck::{from_bytes, pod_read_unaligned};
 use device::{Pool, PoolError};
-use gguf::blocks::{IQ4_XS, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, k_scales_and_mins, q3_k_scales};
-use gguf::float::{Half, e8m0_half_to_f32, f32_to_bf16};
+use gguf::blocks::{IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_XS, NVFP4, TQ1_0, TQ2_0};
+use gguf::blocks::{Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, k_scales_and_mins, q3_k_scales};
+use gguf::float::{Half, e8m0_half_to_f32, f32_to_bf16, ue4m3_half_to_f32};
 use gguf::{DType, blocks::SUPER};
 
-use super::{BAND, Packing, STEPS, UNIT, VECTOR};
+use super::{BAND, Packing, STEPS, Scales, UNIT, VECTOR};
 use crate::weights::unpack_row;
 
 /// Bands that a worker takes at a time.
@@ -127,6 +129,8 @@ struct BlockScales {
     /// Bits of a 16-bit float.
     scale: u16,
     min: u16,
+    /// Of a float per group, where a type has these instead of one scale.
+    group_scales: [u16; 4],
     /// Per group.
     scale_factors: [u8; 16],
     min_factors: [u8; 16],
@@ -169,6 +173,49 @@ impl BlockScales {
                     *factor = (low | (((high >> (2 * g)) & 3) as u8 * 16)).wrapping_sub(32);
                 }
             }
+            DType::TQ1_0 => scales.scale = from_bytes::<TQ1_0>(block).d.bits(),
+            DType::TQ2_0 => scales.scale = from_bytes::<TQ2_0>(block).d.bits(),
+            DType::IQ1_S => {
+                let block: &IQ1_S = from_bytes(block);
+                scales.scale = block.d.bits();
+                scales.odd(block.qh.map(|word| word[1] >> 4 & 7), 1);
+            }
+            DType::IQ1_M => {
+                let block: &IQ1_M = from_bytes(block);
+                let words = block.scales.map(u16::from_le_bytes);
+                scales.scale = words[0] >> 12 | words[1] >> 12 << 4 | words[2] >> 12 << 8 | words[3] >> 12 << 12;
+                scales.odd(from_fn::<_, 16, _>(|g| (words[g / 4] >> (3 * (g % 4)) & 7) as u8), 1);
+            }
+            DType::IQ2_XXS => {
+                let block: &IQ2_XXS = from_bytes(block);
+                scales.scale = block.d.bits();
+                scales.odd(block.qs.map(|group| group[7] >> 4), 1);
+            }
+            DType::IQ2_XS => {
+                let block: &IQ2_XS = from_bytes(block);
+                scales.scale = block.d.bits();
+                scales.odd(nibbles::<16>(&block.scales), 1);
+            }
+            DType::IQ2_S => {
+                let block: &IQ2_S = from_bytes(block);
+                scales.scale = block.d.bits();
+                scales.odd(nibbles::<16>(&block.scales), 1);
+            }
+            DType::IQ3_XXS => {
+                let block: &IQ3_XXS = from_bytes(block);
+                scales.scale = block.d.bits();
+                scales.odd(block.signs_scales.map(|word| word[3] >> 4), 2);
+            }
+            DType::IQ3_S => {
+                let block: &IQ3_S = from_bytes(block);
+                scales.scale = block.d.bits();
+                scales.odd(nibbles::<8>(&block.scales), 1);
+            }
+            DType::NVFP4 => {
+                let block: &NVFP4 = from_bytes(block);
+                // Exact: four bits of mantissa, exponents of f16's range.
+                scales.group_scales = block.d.map(|byte| Half::from_f32(ue4m3_half_to_f32(byte)).bits());
+            }
             DType::MXFP4 => scales.scale = f32_to_bf16(e8m0_half_to_f32(block[0])),
             // The others begin with their scale; if they have mins, that is `m` of `d * q + m`: the sign turns.
             _ => {
@@ -186,8 +233,17 @@ impl BlockScales {
         self.min_factors[..8].copy_from_slice(&mins);
     }
 
+    /// Factors `(2 s + 1) * times` of scales that end in a half.
+    fn odd<const G: usize>(&mut self, scales: [u8; G], times: u8) {
+        self.scale_factors[..G].copy_from_slice(&scales.map(|scale| (2 * scale + 1) * times));
+    }
+
     /// Into the block of scales of a band, as row `r`.
     fn write(&self, packing: &Packing, r: usize, block: &mut [u8]) {
+        if packing.scales == Scales::F16PerGroup {
+            let groups = block.chunks_exact_mut(BAND * 2).zip(self.group_scales);
+            return groups.for_each(|(floats, scale)| floats[2 * r..][..2].copy_from_slice(&scale.to_le_bytes()));
+        }
         let kinds = [(self.scale, &self.scale_factors), (self.min, &self.min_factors)];
         let kinds = &kinds[..if packing.has_mins { 2 } else { 1 }];
         let (floats, factors) = block.split_at_mut(kinds.len() * BAND * 2);
@@ -198,4 +254,9 @@ impl BlockScales {
         let from = kinds.iter().flat_map(|(_, from)| &from[..num_factors]);
         factors.chunks_exact_mut(BAND).zip(from).for_each(|(to, &from)| to[r] = from);
     }
+}
+
+/// Two values a byte, low one first.
+fn nibbles<const G: usize>(bytes: &[u8]) -> [u8; G] {
+    from_fn(|g| bytes[g / 2] >> (4 * (g % 2)) & 15)
 }

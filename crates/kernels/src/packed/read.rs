@@ -64,14 +64,18 @@ impl Packing {
     fn unpack_scales(&self, block: &[u8], r: usize, scales: &mut [f32], mins: &mut [f32]) {
         let kinds = if self.has_mins { 2 } else { 1 };
         for (kind, values) in [scales, mins].into_iter().enumerate().take(kinds) {
-            let at = 2 * (kind * BAND + r);
-            let bits = u16::from_le_bytes([block[at], block[at + 1]]);
-            let float = if self.scales == Scales::Bf16 { bf16_to_f32(bits) } else { f16_to_f32(bits) };
+            let bits = |index: usize| {
+                let at = 2 * (index * BAND + r);
+                u16::from_le_bytes([block[at], block[at + 1]])
+            };
+            let float = if self.scales == Scales::Bf16 { bf16_to_f32(bits(kind)) } else { f16_to_f32(bits(kind)) };
             let factors = kinds * 2 * BAND + kind * self.num_factors() * BAND + r;
             for (g, value) in values.iter_mut().enumerate() {
                 *value = match self.scales {
                     Scales::F16 | Scales::Bf16 => float,
+                    Scales::F16PerGroup => f16_to_f32(bits(g)),
                     Scales::Unsigned => float * f32::from(block[factors + g * BAND]),
+                    Scales::UnsignedEighths => float * 0.125 * f32::from(block[factors + g * BAND]),
                     Scales::Signed => float * f32::from(block[factors + g * BAND] as i8),
                 };
             }

@@ -128,6 +128,23 @@ fn sizes_stay_those_of_the_file() {
     assert_eq!(sixteen_rows(DType::Q2_K), 8 * 100);
     assert_eq!(sixteen_rows(DType::IQ4_XS), 8 * 138);
     assert_eq!(sixteen_rows(DType::MXFP4), 64 * 18);
+    // Types that store points of a lattice get the codes of single elements, three or four bits instead of one to three.
+    assert_eq!(sixteen_rows(DType::IQ3_S), 8 * 138);
+    assert_eq!(sixteen_rows(DType::IQ2_S), 8 * 114);
+    assert_eq!(sixteen_rows(DType::IQ2_XXS), 8 * 106);
+    assert_eq!(sixteen_rows(DType::IQ1_S), 8 * 106);
+    assert_eq!(sixteen_rows(DType::TQ2_0), 8 * 66);
+    assert_eq!(sixteen_rows(DType::Q1_0), 16 * 18);
+    assert_eq!(sixteen_rows(DType::NVFP4), 32 * 40);
+}
+
+#[test]
+fn kernels_stand_before_the_rows_that_share_them() {
+    let kernels: Vec<usize> = Packing::all().map(|packing| kernel_of(packing.dtype).unwrap()).collect();
+    let own = kernels.iter().enumerate().take_while(|&(row, &kernel)| row == kernel).count();
+    assert_eq!(own, 23, "as many as the kernels' lists name");
+    assert!(kernels[own..].iter().all(|&kernel| kernel < own));
+    assert_eq!(kernel_of(DType::TQ1_0), kernel_of(DType::TQ2_0));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use device::Shard;
 use super::corrections::{Corrections, correct};
 use super::{Args, Desc, Input};
 use crate::ops::quantize::{q8_row, row_bytes};
-use crate::packed::{BAND, Bits, Form, PACKINGS, Packing, STEP, STEPS, Scales, UNIT, VECTOR};
+use crate::packed::{BAND, Bits, Form, PACKINGS, Packing, STEP, STEPS, Scales, UNIT, VECTOR, kernel_of};
 use crate::rows::{row, row_mut};
 use crate::scratch::{Carve, with_scratch};
 
@@ -65,13 +65,13 @@ pub unsafe fn matmul(desc: &Desc, args: &Args, shard: &Shard<'_>) {
     macro_rules! dispatch {
         ($($p:literal)*) => {
             // SAFETY: the caller's promise; the packing is the weights'.
-            unsafe { match PACKINGS.iter().position(|packing| packing.dtype == desc.weight) {
+            unsafe { match kernel_of(desc.weight) {
                 $(Some($p) => bands::<$p>(desc, args, shard),)*
                 _ => unreachable!("{} is not packed", desc.weight),
             } }
         };
     }
-    dispatch!(0 1 2 3 4 5 6 7 8 9 10 11 12);
+    dispatch!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22);
 }
 
 /// An unpacked band.
@@ -220,9 +220,11 @@ unsafe fn group_float<const P: usize>(block: *const u8, half: usize, kind: usize
     let kinds = if packing.has_mins { 2 } else { 1 };
     // SAFETY: the caller's promise: a whole block.
     unsafe {
-        let halves = _mm_loadu_si128(block.add(2 * (kind * BAND + half * HALF)).cast());
+        let index = if packing.scales == Scales::F16PerGroup { g } else { kind };
+        let halves = _mm_loadu_si128(block.add(2 * (index * BAND + half * HALF)).cast());
         let float = match packing.scales {
             Scales::Bf16 => _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves))),
+            Scales::UnsignedEighths => _mm256_mul_ps(_mm256_cvtph_ps(halves), _mm256_set1_ps(0.125)),
             _ => _mm256_cvtph_ps(halves),
         };
         if packing.num_factors() == 0 {

@@ -16,7 +16,7 @@ use super::corrections::{Corrections, correct};
 use super::panel_avx512::{self, PANEL_ROWS, Panel, Source};
 use super::{Args, Desc, Input};
 use crate::ops::quantize::q8_row;
-use crate::packed::{BAND, Form, PACKINGS, STEP, STEPS, Scales, UNIT, VECTOR};
+use crate::packed::{BAND, Form, PACKINGS, STEP, STEPS, Scales, UNIT, VECTOR, kernel_of};
 use crate::scratch::{Carve, with_scratch};
 
 /// Rows of activations up to which bands are read directly.
@@ -43,14 +43,14 @@ pub unsafe fn matmul(desc: &Desc, args: &Args, shard: &Shard<'_>) {
     macro_rules! dispatch {
         ($($p:literal)*) => {
             // SAFETY: the caller's promise; the packing is the weights'.
-            unsafe { match PACKINGS.iter().position(|packing| packing.dtype == desc.weight) {
+            unsafe { match kernel_of(desc.weight) {
                 $(Some($p) if args.num_rows <= DIRECT_ROWS => direct::<$p>(desc, args, shard),)*
                 $(Some($p) => panel_avx512::gemm::<Bands<$p>>(desc, args, shard),)*
                 _ => unreachable!("{} is not packed", desc.weight),
             } }
         };
     }
-    dispatch!(0 1 2 3 4 5 6 7 8 9 10 11 12);
+    dispatch!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22);
 }
 
 /// Few rows: every worker walks runs of bands.
@@ -233,6 +233,7 @@ impl<const P: usize> BlockScales<P> {
                 let halves = _mm256_loadu_si256(at.cast());
                 match packing.scales {
                     Scales::Bf16 => _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves))),
+                    Scales::UnsignedEighths => _mm512_mul_ps(_mm512_cvtph_ps(halves), _mm512_set1_ps(0.125)),
                     _ => _mm512_cvtph_ps(halves),
                 }
             };
@@ -246,6 +247,11 @@ impl<const P: usize> BlockScales<P> {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn group(&self, block: *const u8, g: usize) -> (__m512, __m512) {
         let packing = const { PACKINGS[P] };
+        if packing.scales == Scales::F16PerGroup {
+            // SAFETY: the caller's promise: a whole block.
+            let halves = unsafe { _mm256_loadu_si256(block.add(2 * BAND * g).cast()) };
+            return (_mm512_cvtph_ps(halves), self.min);
+        }
         if packing.num_factors() == 0 {
             return (self.scale, self.min);
         }
