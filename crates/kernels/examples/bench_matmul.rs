@@ -29,7 +29,9 @@ fn main() -> Outcome {
     let hardware = Hardware::probe();
     let mut pool = Pool::new(if threads == 0 { hardware.num_cores } else { threads })?;
     println!("{hardware}; {} workers", pool.num_workers());
-    for dtype in DType::all().filter(|dtype| dtype.is_quantized() && dtype.row_bytes(K).is_some()) {
+    let is_float = |dtype: &DType| matches!(dtype, DType::F32 | DType::F16 | DType::BF16);
+    for dtype in DType::all().filter(|dtype| is_float(dtype) || dtype.is_quantized() && dtype.row_bytes(K).is_some()) {
+        let input = if dtype.is_quantized() { Input::Q8 } else { Input::F32 };
         for form in [Form::Rows, Form::Packed] {
             let packing = Packing::of(dtype);
             if form == Form::Packed && packing.is_none() {
@@ -40,7 +42,7 @@ fn main() -> Outcome {
                 let n = (bytes / row_bytes).next_multiple_of(32);
                 for num_rows in NUM_ROWS.into_iter().filter(|&rows| rows < 64 || size == "cache") {
                     let rows = Rows::of(num_rows);
-                    let desc = Desc { weight: dtype, form, input: Input::Q8, n, k: K, row_bytes, bias: false, rows };
+                    let desc = Desc { weight: dtype, form, input, n, k: K, row_bytes, bias: false, rows };
                     let label = format!("{dtype} {} {size} rows {num_rows}", form.name());
                     time(&mut pool, &hardware, &filter, &label, desc, num_rows)?;
                 }
@@ -59,7 +61,10 @@ fn time(pool: &mut Pool, hardware: &Hardware, filter: &str, label: &str, desc: D
             continue;
         }
         let weights = Buffer::zeroed(desc.weight_bytes(), "weights")?;
-        let x_bytes = num_rows * quantize::row_bytes(desc.k);
+        let x_bytes = match desc.input {
+            Input::Q8 => num_rows * quantize::row_bytes(desc.k),
+            Input::F32 => num_rows * desc.k * 4,
+        };
         let arena = Buffer::zeroed(x_bytes + num_rows * desc.n * 4, "activations")?;
         // Whatever is read as a float is a small normal number.
         fill(&weights);

@@ -174,7 +174,7 @@ mod tests {
         if Hardware::probe().has(device::Feature::Avx2) {
             assert_eq!(best(Isa::Avx2, &Policy::exact(), &ways[..2]), ways[0]); // only the reference reads bands in f32
             assert_eq!(best(Isa::Avx2, &Policy::baseline(), &ways), ways[2]);
-            let pinned = Policy { pinned: vec!["matmul/f32/avx2-decoded".to_owned()], ..Policy::baseline() };
+            let pinned = Policy { pinned: vec!["matmul/f32/avx2".to_owned()], ..Policy::baseline() };
             assert_eq!(best(Isa::Avx2, &pinned, &ways), ways[0]);
         }
     }

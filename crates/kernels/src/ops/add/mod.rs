@@ -1,5 +1,11 @@
 //! Residual addition in place: `x += y`.
 
+#[cfg(target_arch = "x86_64")]
+mod cpu;
+#[cfg(target_arch = "x86_64")]
+mod cpu_avx2;
+#[cfg(target_arch = "x86_64")]
+mod cpu_avx512;
 mod cuda;
 
 use device::Shard;
@@ -43,7 +49,14 @@ pub struct Args {
 
 impl Op for Add {
     const KIND: OpKind = OpKind::Add;
-    const VARIANTS: &'static [&'static Variant<Self>] = &[&cuda::VARIANT, &REFERENCE];
+    const VARIANTS: &'static [&'static Variant<Self>] = &[
+        #[cfg(target_arch = "x86_64")]
+        &cpu_avx512::VARIANT,
+        #[cfg(target_arch = "x86_64")]
+        &cpu_avx2::VARIANT,
+        &cuda::VARIANT,
+        &REFERENCE,
+    ];
     type Desc = Desc;
     type Slots = Slots;
     type Args = Args;
@@ -57,7 +70,6 @@ impl Op for Add {
     }
 }
 
-// One rounding per value whatever the instruction set: the compiler's vector code is the reference.
 const REFERENCE: Variant<Add> = Variant {
     id: "add/f32/reference",
     needs: &[],

@@ -7,17 +7,21 @@ mod cuda;
 pub mod reference;
 
 #[cfg(target_arch = "x86_64")]
+mod bf16_avx512;
+#[cfg(target_arch = "x86_64")]
 mod corrections;
 #[cfg(target_arch = "x86_64")]
-mod decoded;
-#[cfg(target_arch = "x86_64")]
 mod dot_avx512;
+#[cfg(target_arch = "x86_64")]
+mod float;
+#[cfg(target_arch = "x86_64")]
+mod float_avx2;
+#[cfg(target_arch = "x86_64")]
+mod float_avx512;
 #[cfg(target_arch = "x86_64")]
 mod formats_avx512;
 #[cfg(target_arch = "x86_64")]
 mod gemm_avx512;
-#[cfg(target_arch = "x86_64")]
-mod gemm_f32_avx512;
 #[cfg(target_arch = "x86_64")]
 mod packed_avx2;
 #[cfg(target_arch = "x86_64")]
@@ -121,8 +125,9 @@ impl Op for Matmul {
         &x86::GEMM_AVX512,
         &x86::PACKED_AVX2,
         &x86::UNPACKED_AVX2,
-        &x86::GEMM_F32_AVX512,
-        &x86::DECODED_AVX2,
+        &bf16_avx512::VARIANT,
+        &float_avx512::VARIANT,
+        &float_avx2::VARIANT,
         &cuda::HALF,
         &cuda::Q8,
         &cuda::F32,
@@ -170,18 +175,19 @@ const REFERENCE: Variant<Matmul> = Variant {
     launch: Launch::Cpu(|desc: &Desc, args: &Args, shard: &Shard<'_>| unsafe { reference::matmul(desc, args, shard) }),
 };
 
+/// Products are exact, of integers and in fused multiply-adds; what differs from the reference is the order of the f32
+/// sums, and one rounding of each group's product of scales.
+#[cfg(target_arch = "x86_64")]
+const EXACTNESS: Exactness = Exactness::Reordered { ulp: 64 };
+
 /// Variants for x86-64, best first.
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use device::Feature;
 
-    use super::{Matmul, decoded, dot_avx512, gemm_avx512, gemm_f32_avx512, packed_avx2, packed_avx512, unpacked};
+    use super::{EXACTNESS, Matmul, dot_avx512, gemm_avx512, packed_avx2, packed_avx512, unpacked};
     use crate::op::Rows;
-    use crate::variant::{Exactness, Launch, Variant};
-
-    // Integer products are exact; what differs from the reference is the order of the f32 sums over
-    // groups, and one rounding of each group's product of scales.
-    const EXACTNESS: Exactness = Exactness::Reordered { ulp: 64 };
+    use crate::variant::{Launch, Variant};
 
     pub(super) const PACKED_AVX512: Variant<Matmul> = Variant {
         id: "matmul/packed/avx512vnni",
@@ -221,21 +227,5 @@ mod x86 {
         exactness: EXACTNESS,
         accepts: unpacked::accepts,
         launch: Launch::Cpu(unpacked::unpacked_avx2),
-    };
-
-    pub(super) const GEMM_F32_AVX512: Variant<Matmul> = Variant {
-        id: "matmul/f32/avx512-gemm",
-        needs: &[Feature::Avx512],
-        exactness: EXACTNESS,
-        accepts: |desc| gemm_f32_avx512::accepts(desc) && desc.rows == Rows::Many,
-        launch: Launch::Cpu(gemm_f32_avx512::gemm),
-    };
-
-    pub(super) const DECODED_AVX2: Variant<Matmul> = Variant {
-        id: "matmul/f32/avx2-decoded",
-        needs: &[Feature::Avx2],
-        exactness: EXACTNESS,
-        accepts: decoded::accepts,
-        launch: Launch::Cpu(decoded::decoded_avx2),
     };
 }
