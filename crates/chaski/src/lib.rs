@@ -14,6 +14,7 @@ mod explain;
 mod gpu;
 mod llm;
 mod options;
+mod shape;
 
 pub use engine::observer::OpCount;
 pub use error::Error;
@@ -21,3 +22,4 @@ pub use explain::ExplainRow;
 pub use gpu::{Gpu, GpuLayers};
 pub use llm::{Llm, model_files};
 pub use options::{Options, PlanKind};
+pub use shape::{MIXES, SHAPES, Shape};

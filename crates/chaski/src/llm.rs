@@ -13,6 +13,7 @@ use engine::sampler::{Params, Sampler, VocabInfo};
 use engine::scheduler::Rules;
 use engine::technique::{ActiveForm, Resolved};
 use engine::watch::{Notice, WatchCounts};
+use gguf::DType;
 use kernels::Rows;
 use model::plan::worth_repacking;
 use model::{Graph, Hparams, WeightMemory, Weights};
@@ -20,7 +21,7 @@ use text::Tokenizer;
 
 use crate::explain::ExplainRow;
 use crate::gpu::{Gpu, divide};
-use crate::{Error, Options, capacity};
+use crate::{Error, GpuLayers, Options, Shape, capacity};
 
 /// An opened model.
 pub struct Llm {
@@ -61,7 +62,6 @@ impl Llm {
         gpu: Option<Gpu>,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self, Error> {
-        let techniques = options.resolve().map_err(Error::Technique)?;
         let named = |cause| Error::Model { path: path.display().to_string(), cause };
         let files = model_files(path).iter().map(|part| Mapping::open(part)).collect::<Result<Vec<_>, _>>();
         let files = files.map_err(|error| match error {
@@ -69,17 +69,42 @@ impl Llm {
             error => named(error.into()),
         })?;
         files.iter().for_each(Mapping::prefetch);
-        let mut weights = Weights::new(files).map_err(named)?;
+        Self::of(&path.display().to_string(), Weights::new(files).map_err(named)?, options, gpu, progress)
+    }
+
+    /// A model of this shape on a GPU, with weights that it makes up, most of them of the type `mix` (one of
+    /// [`MIXES`](crate::MIXES)). All of it is on the GPU, for there is nothing on the host to compute with.
+    ///
+    /// # Errors
+    /// When the GPU has no room for it.
+    pub fn open_shape(shape: &Shape, mix: DType, options: &Options, gpu: Gpu) -> Result<Self, Error> {
+        let file = shape.file(mix)?;
+        let named = |cause| Error::Model { path: shape.name.to_owned(), cause };
+        let weights = Weights::hollow(file).map_err(named)?;
+        let options = Options { gpu_layers: GpuLayers::Count(u32::MAX), ..options.clone() };
+        Self::of(shape.name, weights, &options, Some(gpu), &mut |_, _| {})
+    }
+
+    /// The model of these weights; `name` is for messages.
+    fn of(
+        name: &str,
+        mut weights: Weights,
+        options: &Options,
+        gpu: Option<Gpu>,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Self, Error> {
+        let named = |cause| Error::Model { path: name.to_owned(), cause };
+        let techniques = options.resolve().map_err(Error::Technique)?;
         let metadata = &weights.gguf().metadata;
         let hparams = Hparams::read(metadata, &options.rope).map_err(named)?;
-        let tokenizer = Tokenizer::from_metadata(metadata)
-            .map_err(|cause| Error::Text { path: path.display().to_string(), cause })?;
+        let tokenizer =
+            Tokenizer::from_metadata(metadata).map_err(|cause| Error::Text { path: name.to_owned(), cause })?;
         let context = if options.context == 0 { hparams.context_length } else { options.context };
         let graph = Graph::build(&hparams, &weights, context).map_err(named)?;
         let chat_template = metadata.opt_str("tokenizer.chat_template").ok().flatten().map(str::to_owned);
         let tokens = tokenizer.vocab().len();
         if tokens > graph.vocab_size {
-            return Err(Error::Vocabulary { path: path.display().to_string(), tokens, rows: graph.vocab_size });
+            return Err(Error::Vocabulary { path: name.to_owned(), tokens, rows: graph.vocab_size });
         }
         let (k, v) = options.kv_types(&techniques);
         let groups = Runner::groups(&graph, k, v)?;
@@ -214,6 +239,11 @@ impl Llm {
         (runner.offload().map_or(0, |offload| (all - offload.first_layer).min(all)), all)
     }
 
+    /// The GPU's name, where there is one for the model.
+    pub fn gpu_name(&self) -> Option<&str> {
+        self.engine.runner().offload().map(|offload| &offload.hardware.cpu_name[..])
+    }
+
     /// Bytes of weights on the GPU.
     pub fn gpu_weight_bytes(&self) -> usize {
         self.engine.runner().gpu_weight_bytes()
@@ -242,6 +272,11 @@ impl Llm {
     /// Stops or goes on counting, for steps that belong to no measurement.
     pub fn pause_op_counts(&mut self, paused: bool) {
         self.engine.runner_mut().pause_op_counts(paused);
+    }
+
+    /// Has the GPU time each kernel by itself, for [`Llm::op_counts`]; runs are slower meanwhile.
+    pub fn time_gpu_ops(&mut self, on: bool) {
+        self.engine.runner_mut().time_gpu_steps(on);
     }
 
     /// Computes one batch without any scheduling: its sequences are created where they are new, their

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
+use device::cuda::GpuCeilings;
 use device::{Ceilings, Hardware};
 use serde::{Deserialize, Serialize};
 
@@ -22,14 +23,45 @@ struct Stored {
 
 /// The ceilings of this machine; `None` before `devices --measure`.
 pub fn stored(hardware: &Hardware) -> Option<Ceilings> {
-    let text = std::fs::read_to_string(path().ok()?).ok()?;
+    let text = std::fs::read_to_string(path(FILE).ok()?).ok()?;
     serde_json::from_str::<Stored>(&text).ok()?.of(hardware)
 }
 
-/// Keeps the ceilings. The file is complete or not there, whatever happens meanwhile.
+/// The ceilings of a GPU, `CACHE/gpu-ceilings.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct StoredGpu {
+    version: String,
+    gpu: String,
+    read_gbps: f64,
+    f16_gflops: f64,
+}
+
+/// What the GPU of this name reaches; `None` before `devices --measure`. Its kernels multiply on matrix units, whatever
+/// the numbers are, so there is one figure for all arithmetic.
+pub fn of_gpu(name: &str) -> Option<Ceilings> {
+    let text = std::fs::read_to_string(path(GPU_FILE).ok()?).ok()?;
+    let stored: StoredGpu = serde_json::from_str(&text).ok()?;
+    let known = stored.version == env!("CARGO_PKG_VERSION") && stored.gpu == name;
+    let StoredGpu { read_gbps, f16_gflops, .. } = stored;
+    known.then_some(Ceilings { read_gbps, int8_gops: f16_gflops, f32_gflops: f16_gflops })
+}
+
+/// Keeps a GPU's ceilings.
+pub fn store_gpu(name: &str, measured: &GpuCeilings) -> anyhow::Result<()> {
+    let (version, gpu) = (env!("CARGO_PKG_VERSION").to_owned(), name.to_owned());
+    let &GpuCeilings { read_gbps, f16_gflops } = measured;
+    write(GPU_FILE, &StoredGpu { version, gpu, read_gbps, f16_gflops }).map(|_| ())
+}
+
+/// Keeps the ceilings.
 pub fn store(hardware: &Hardware, threads: usize, ceilings: &Ceilings) -> anyhow::Result<PathBuf> {
-    let path = path()?;
-    let text = serde_json::to_string_pretty(&Stored::new(hardware, threads, ceilings))?;
+    write(FILE, &Stored::new(hardware, threads, ceilings))
+}
+
+/// The file is complete or not there, whatever happens meanwhile.
+fn write(name: &str, figures: &impl Serialize) -> anyhow::Result<PathBuf> {
+    let path = path(name)?;
+    let text = serde_json::to_string_pretty(figures)?;
     let partial = path.with_extension(format!("json.{}.partial", std::process::id()));
     let write = || -> std::io::Result<()> {
         std::fs::create_dir_all(path.parent().unwrap_or(&path))?;
@@ -40,9 +72,12 @@ pub fn store(hardware: &Hardware, threads: usize, ceilings: &Ceilings) -> anyhow
     Ok(path)
 }
 
-fn path() -> anyhow::Result<PathBuf> {
+const FILE: &str = "ceilings.json";
+const GPU_FILE: &str = "gpu-ceilings.json";
+
+fn path(name: &str) -> anyhow::Result<PathBuf> {
     let root = source::cache_root().context("no place for a cache: set HOME, or CHASKI_CACHE to a directory")?;
-    Ok(root.join("ceilings.json"))
+    Ok(root.join(name))
 }
 
 impl Stored {

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use device::cuda::{Gpu, GpuInfo};
+use device::cuda::{Gpu, GpuCeilings, GpuInfo};
 use device::{Ceilings, Feature, Hardware, Pool};
 
 use crate::settings::{Format, Settings};
@@ -84,10 +84,16 @@ fn gpu_lines() -> Vec<String> {
     match Gpu::list(&libraries) {
         Err(missing) => lines.push(format!("gpu   none: {missing}")),
         Ok(found) if found.is_empty() => lines.push("gpu   none: the driver lists no device".to_owned()),
-        Ok(found) => lines.extend(found.iter().enumerate().map(|(index, info)| {
+        Ok(found) => lines.extend(found.iter().enumerate().flat_map(|(index, info)| {
             let gib = info.memory_bytes as f64 / f64::from(1 << 30);
             let (arch, sms) = (info.arch, info.num_sms);
-            format!("gpu   CUDA{index}: {}, compute capability {arch}, {sms} multiprocessors, {gib:.1} GiB", info.name)
+            let name = &info.name;
+            let line =
+                format!("gpu   CUDA{index}: {name}, compute capability {arch}, {sms} multiprocessors, {gib:.1} GiB");
+            let reaches = ceilings::of_gpu(name).map(|Ceilings { read_gbps, f32_gflops, .. }| {
+                format!("      reaches {read_gbps:.0} GB/s reading memory, {f32_gflops:.0} GFLOP/s with halves")
+            });
+            std::iter::once(line).chain(reaches)
         })),
     }
     if let Ok(version) = libraries.driver {
@@ -116,5 +122,8 @@ fn measure(hardware: &Hardware) -> anyhow::Result<()> {
     let mut pool = Pool::new(hardware.num_cores)?;
     let measured = Ceilings::measure(&mut pool, hardware)?;
     ceilings::store(hardware, pool.num_workers(), &measured)?;
+    if let Some((name, queue)) = gpu::queue() {
+        ceilings::store_gpu(&name, &GpuCeilings::measure(&queue)?)?;
+    }
     Ok(())
 }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use chaski::Gpu;
-use device::cuda::Libraries;
+use device::cuda::{Jit, KernelCache, Libraries, Queue};
 
 use crate::log::Log;
 use crate::settings::Load;
@@ -22,6 +22,14 @@ pub fn find(load: &Load, log: &mut Log) -> Option<Gpu> {
             None
         }
     }
+}
+
+/// The first GPU's name and a queue for it, to measure it.
+pub fn queue() -> Option<(String, Queue)> {
+    let libraries = libraries();
+    let gpu = device::cuda::Gpu::open(&libraries, 0).ok()?;
+    let jit = Jit::new(&libraries, gpu.info().arch, kernel_cache().map(|folder| KernelCache::new(&folder)));
+    Some((gpu.info().name.clone(), Queue::new(&gpu, &libraries, jit).ok()?))
 }
 
 /// What there is of driver, compiler and library.

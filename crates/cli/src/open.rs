@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::bail;
-use chaski::{Llm, Options, PlanKind};
+use chaski::{Llm, Options, PlanKind, Shape};
+use gguf::DType;
 use kernels::KvType;
 
 use crate::gpu;
@@ -66,9 +67,21 @@ pub fn llm_at(path: &Path, load: &Load, log: &mut Log) -> anyhow::Result<Llm> {
     let gpu = gpu::find(load, log);
     let llm = Llm::open_on(path, &options, gpu, &mut |done, total| bar.show(done, total))?;
     bar.clear();
+    Ok(told(llm, &path.display().to_string(), begin, &options, log))
+}
+
+/// A model of this shape, on the GPU; `None` where there is none.
+pub fn shape(shape: &Shape, mix: DType, load: &Load, log: &mut Log) -> anyhow::Result<Option<Llm>> {
+    let begin = Instant::now();
+    let options = options(load)?;
+    let Some(gpu) = gpu::find(&Load { gpu_asked: true, ..load.clone() }, log) else { return Ok(None) };
+    Ok(Some(told(Llm::open_shape(shape, mix, &options, gpu)?, shape.name, begin, &options, log)))
+}
+
+/// Says in the log how a model was opened.
+fn told(llm: Llm, name: &str, begin: Instant, options: &Options, log: &mut Log) -> Llm {
     log.trace(format_args!(
-        "{}: loaded in {:.3} s, {} threads, context {}",
-        path.display(),
+        "{name}: loaded in {:.3} s, {} threads, context {}",
         begin.elapsed().as_secs_f64(),
         options.threads,
         llm.context()
@@ -84,7 +97,7 @@ pub fn llm_at(path: &Path, load: &Load, log: &mut Log) -> anyhow::Result<Llm> {
         let (id, state) = (resolved.technique.id, resolved.state.name());
         log.trace(format_args!("technique {id}: {state} ({})", resolved.reason));
     }
-    Ok(llm)
+    llm
 }
 
 /// Says what the watch over numbers saw: every step that was redone, what is off now, and why.

@@ -196,6 +196,9 @@ pub enum Format {
 pub struct Bench {
     /// Paths, names and hub addresses.
     pub models: Vec<String>,
+    /// A shape in place of models, and the type of most of its weights.
+    pub shape: Option<&'static chaski::Shape>,
+    pub mix: Option<(&'static str, gguf::DType)>,
     pub prompts: Vec<usize>,
     pub gens: Vec<usize>,
     /// Prompt and generation measured as one.
@@ -369,6 +372,8 @@ impl Default for Bench {
     fn default() -> Bench {
         Bench {
             models: Vec::new(),
+            shape: None,
+            mix: None,
             prompts: Vec::new(),
             gens: Vec::new(),
             pairs: Vec::new(),

@@ -34,6 +34,20 @@ impl Mapping {
         Ok(Self { map: Some(map) })
     }
 
+    /// `bytes` bytes of no file: `parts` at their places, zeros elsewhere. Only what is written or read takes memory.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] when so many addresses cannot be had.
+    ///
+    /// # Panics
+    /// When a part lies outside.
+    pub fn blank(bytes: usize, parts: &[(usize, &[u8])]) -> Result<Self, Error> {
+        let refused = |_| Error::OutOfMemory { bytes, purpose: "a model without a file" };
+        let mut map = memmap2::MmapOptions::new().len(bytes.max(1)).no_reserve_swap().map_anon().map_err(refused)?;
+        parts.iter().for_each(|&(at, part)| map[at..at + part.len()].copy_from_slice(part));
+        Ok(Self { map: Some(map.make_read_only().map_err(refused)?) })
+    }
+
     /// Asks the kernel to read the whole file ahead, in the background.
     pub fn prefetch(&self) {
         #[cfg(unix)]
@@ -68,6 +82,13 @@ impl std::ops::Deref for Mapping {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_blank_of_more_than_the_memory_holds_its_parts() {
+        let mapping = Mapping::blank(1 << 40, &[(3, b"abc"), ((1 << 40) - 2, b"yz")]).unwrap();
+        assert_eq!((&mapping[..7], &mapping[(1 << 40) - 3..]), (&b"\0\0\0abc\0"[..], &b"\0yz"[..]));
+        assert!(Mapping::blank(usize::MAX / 2, &[]).is_err());
+    }
 
     #[test]
     fn released_bytes_are_read_again_from_the_file() {

@@ -102,8 +102,12 @@ impl Runner {
         let mut executor = Executor::new(Pool::new(options.num_threads)?, arena_bytes)?;
         if let (Some(queue), Some(offload)) = (gpu, &options.offload) {
             let mut side = DeviceSide::new(queue, arena_bytes).map_err(device::Error::from)?;
-            for bytes in offload.weights(graph, weights) {
-                side.add_weights(bytes).map_err(device::Error::from)?;
+            for part in offload.weights(graph, weights) {
+                match part.matrix.filter(|_| weights.is_hollow()) {
+                    Some(matrix) => side.make_weights(part.bytes, matrix.dtype),
+                    None => side.add_weights(part.bytes),
+                }
+                .map_err(device::Error::from)?;
             }
             executor.attach(side);
         }
@@ -190,6 +194,13 @@ impl Runner {
     pub fn pause_op_counts(&mut self, paused: bool) {
         self.counting = !paused;
         self.plans.iter().for_each(|plan| plan.program.record.pause(paused));
+    }
+
+    /// Has the GPU time each step of a plan by itself, which makes runs slower; what the CPU computes is not timed then.
+    pub fn time_gpu_steps(&mut self, on: bool) {
+        if let Some(side) = self.executor.gpu_mut() {
+            side.time_steps(on);
+        }
     }
 
     /// Worker threads in use.

@@ -16,6 +16,19 @@ struct Pending {
     dtype: DType,
     shape: Vec<u64>,
     data: Vec<u8>,
+    /// Bytes it takes, zeros behind `data`.
+    bytes: usize,
+}
+
+/// A file as what is not zero in it.
+#[derive(Debug, Clone)]
+pub struct Sparse<'a> {
+    /// Everything before the tensors.
+    pub header: Vec<u8>,
+    /// Contents of tensors and where in the file they begin.
+    pub parts: Vec<(usize, &'a [u8])>,
+    /// Bytes of the file.
+    pub bytes: usize,
 }
 
 impl Writer {
@@ -46,6 +59,23 @@ impl Writer {
 
     /// Adds a tensor whose `data` is already in the form of `dtype`; `shape` is innermost first.
     pub fn tensor(&mut self, name: &str, dtype: DType, shape: &[u64], data: Vec<u8>) -> Result<&mut Self, Error> {
+        let bytes = self.check(name, dtype, shape)?;
+        if data.len() != bytes {
+            return Err(Error::Length { what: format!("bytes of tensor {name}"), expected: bytes, found: data.len() });
+        }
+        self.tensors.push(Pending { name: name.to_string(), dtype, shape: shape.to_vec(), data, bytes });
+        Ok(self)
+    }
+
+    /// Adds a tensor of zeros, which takes no memory here.
+    pub fn hollow(&mut self, name: &str, dtype: DType, shape: &[u64]) -> Result<&mut Self, Error> {
+        let bytes = self.check(name, dtype, shape)?;
+        self.tensors.push(Pending { name: name.to_string(), dtype, shape: shape.to_vec(), data: Vec::new(), bytes });
+        Ok(self)
+    }
+
+    /// Bytes of a new tensor, if it can be written.
+    fn check(&self, name: &str, dtype: DType, shape: &[u64]) -> Result<usize, Error> {
         let refuse = |reason: &str| Error::Shape { name: name.to_string(), reason: reason.to_string() };
         if name.is_empty() {
             return Err(Error::Name { what: "tensor".to_string(), reason: "the name is empty".to_string() });
@@ -59,12 +89,20 @@ impl Writer {
         let row = usize::try_from(shape[0]).ok().and_then(|row| dtype.row_bytes(row));
         let row = row.ok_or_else(|| refuse("the rows are not whole blocks"))?;
         let bytes = shape[1..].iter().try_fold(row, |bytes, &n| bytes.checked_mul(usize::try_from(n).ok()?));
-        let bytes = bytes.ok_or_else(|| refuse("the size overflows"))?;
-        if data.len() != bytes {
-            return Err(Error::Length { what: format!("bytes of tensor {name}"), expected: bytes, found: data.len() });
+        bytes.ok_or_else(|| refuse("the size overflows"))
+    }
+
+    /// The file as its header and what is not zero behind it.
+    pub fn sparse(&self) -> Sparse<'_> {
+        let alignment = self.alignment();
+        let header = self.header(alignment);
+        let mut bytes = header.len();
+        let mut parts = Vec::new();
+        for tensor in &self.tensors {
+            parts.push((bytes, &tensor.data[..]));
+            bytes += tensor.bytes.next_multiple_of(alignment);
         }
-        self.tensors.push(Pending { name: name.to_string(), dtype, shape: shape.to_vec(), data });
-        Ok(self)
+        Sparse { header, parts, bytes }
     }
 
     /// The file as bytes.
@@ -73,6 +111,7 @@ impl Writer {
         let mut out = self.header(alignment);
         for tensor in &self.tensors {
             out.extend_from_slice(&tensor.data);
+            out.resize(out.len() + tensor.bytes - tensor.data.len(), 0);
             pad(&mut out, alignment);
         }
         out
@@ -84,7 +123,7 @@ impl Writer {
         out.write_all(&self.header(alignment))?;
         for tensor in &self.tensors {
             out.write_all(&tensor.data)?;
-            let padding = tensor.data.len().next_multiple_of(alignment) - tensor.data.len();
+            let padding = tensor.bytes.next_multiple_of(alignment) - tensor.data.len();
             io::copy(&mut io::Read::take(io::repeat(0), padding as u64), out)?;
         }
         Ok(())
@@ -115,7 +154,7 @@ impl Writer {
             tensor.shape.iter().for_each(|length| out.extend_from_slice(&length.to_le_bytes()));
             out.extend_from_slice(&tensor.dtype.id().to_le_bytes());
             put_u64(&mut out, offset);
-            offset += tensor.data.len().next_multiple_of(alignment);
+            offset += tensor.bytes.next_multiple_of(alignment);
         }
         if !self.tensors.is_empty() {
             pad(&mut out, alignment);

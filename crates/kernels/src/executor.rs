@@ -218,7 +218,9 @@ impl Executor {
         } else {
             self.run_segments(program, inputs, &frame)?;
         }
-        program.record.add_run(begin.elapsed());
+        if !self.gpu.as_ref().is_some_and(DeviceSide::is_timing) {
+            program.record.add_run(begin.elapsed());
+        }
         Ok(())
     }
 
@@ -245,6 +247,7 @@ impl Executor {
         if let Some(finding) = gpu.end()? {
             program.record.found(finding);
         }
+        program.record.add_steps(&gpu.take_times()?);
         Ok(())
     }
 

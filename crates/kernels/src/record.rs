@@ -87,6 +87,17 @@ impl Record {
         }
     }
 
+    /// Adds what the GPU's clock told of steps that were timed one by one.
+    pub(crate) fn add_steps(&self, times_us: &[(usize, f64)]) {
+        if self.paused.load(Ordering::Relaxed) {
+            return;
+        }
+        for &(step, us) in times_us {
+            let ns = (1e3 * us.max(0.0)) as u64;
+            self.ticks.get(step).into_iter().chain([&self.wall_ns]).for_each(|sum| add(sum, ns));
+        }
+    }
+
     /// The clock of one worker on one walk; only worker 0 has one that runs.
     pub(crate) fn stopwatch(&self, shard: &Shard<'_>) -> Stopwatch<'_> {
         let runs = shard.index == 0 && !self.paused.load(Ordering::Relaxed) && !self.ticks.is_empty();

@@ -15,6 +15,7 @@ pub struct Weights {
     gguf: Gguf,
     files: Vec<Mapping>,
     pub(crate) repacked: Repacked,
+    hollow: bool,
 }
 
 /// A weight matrix, or a run of its rows, as matmul reads it.
@@ -43,7 +44,20 @@ impl Weights {
     pub fn new(files: Vec<Mapping>) -> Result<Self, Error> {
         let bytes: Vec<&[u8]> = files.iter().map(|file| &**file).collect();
         let gguf = Gguf::parse_split(&bytes)?;
-        Ok(Self { gguf, files, repacked: Repacked::default() })
+        Ok(Self { gguf, files, repacked: Repacked::default(), hollow: false })
+    }
+
+    /// The same of a file whose matrices are all zeros: a shape. Whoever computes with them makes up what is in them.
+    ///
+    /// # Errors
+    /// As [`Weights::new`].
+    pub fn hollow(file: Mapping) -> Result<Self, Error> {
+        Ok(Self { hollow: true, ..Self::new(vec![file])? })
+    }
+
+    /// Whether there is nothing in the matrices.
+    pub fn is_hollow(&self) -> bool {
+        self.hollow
     }
 
     /// The parsed header.

@@ -9,11 +9,11 @@ use engine::batch::{Batch, Outputs, SeqId};
 use serde_json::{Map, Value as Json, json};
 
 use super::rows::Rows;
-use super::{Job, jobs};
+use super::subject::Subject;
+use super::{Job, NO_GPU, jobs};
 use crate::log::Log;
-use crate::settings::{Batched, Bench, Load, ModelChoice, Settings};
+use crate::settings::{Batched, Bench, Load, Settings};
 use crate::stepper::Noise;
-use crate::{open, source};
 
 /// Most positions that a block of the cache holds: a sequence may leave as many unused.
 const BLOCK: usize = 64;
@@ -37,12 +37,12 @@ struct Outcome {
 }
 
 /// Measures every combination of the lists.
-pub fn run(settings: &Settings, models: &[ModelChoice]) -> anyhow::Result<()> {
+pub fn run(settings: &Settings, subjects: &[Subject]) -> anyhow::Result<()> {
     let choice = &settings.bench;
     check(choice)?;
     let (batched, tests) = (&choice.batched, tests(&choice.batched)?);
     let jobs = jobs(choice, &settings.load);
-    let ([job], [model]) = (&jobs[..], models) else {
+    let ([job], [subject]) = (&jobs[..], subjects) else {
         bail!("-npl measures one model loaded in one way; give one value for each of -m, -b, -ub, -ctk, -ctv and -t");
     };
     let most = tests.iter().map(|test| test.positions(batched)).max().unwrap_or(1);
@@ -52,7 +52,10 @@ pub fn run(settings: &Settings, models: &[ModelChoice]) -> anyhow::Result<()> {
         num_sequences: tests.iter().map(|test| test.parallel).max().unwrap_or(1),
         ..job.load()
     };
-    let mut llm = open::llm_at(&source::resolve(model)?, &load, &mut Log::open(&settings.output)?)?;
+    let Some(mut llm) = subject.open(&load, &mut Log::open(&settings.output)?)? else {
+        println!("{NO_GPU}");
+        return Ok(());
+    };
     let gpu_layers = llm.gpu_layers().0;
     let mut sequences =
         Sequences { llm: &mut llm, batch: Batch::default(), ubatch: job.ubatch, noise: Noise::default() };

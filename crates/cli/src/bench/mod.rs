@@ -4,10 +4,10 @@
 mod batched;
 mod report;
 mod rows;
+mod subject;
 
 use std::fmt;
 use std::io::Stdout;
-use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
@@ -15,10 +15,11 @@ use kernels::KvType;
 use text::template::Now;
 
 use crate::log::Log;
-use crate::settings::{Bench, Format, Load, ModelChoice, Plan, Settings};
+use crate::open;
+use crate::settings::{Bench, Format, Load, Plan, Settings};
 use crate::stepper::Stepper;
-use crate::{open, source};
-use report::{Column, Outcome, Report, Subject};
+use report::{Column, Outcome, Report};
+use subject::Subject;
 
 /// How often a test is measured unless it is said.
 const REPETITIONS: usize = 5;
@@ -44,9 +45,9 @@ pub struct Test {
 
 /// Measures everything that was asked for.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
-    let models = models(settings);
+    let subjects = Subject::all(settings)?;
     if settings.bench.batched.is_asked() {
-        return batched::run(settings, &models);
+        return batched::run(settings, &subjects);
     }
     let choice = &settings.bench;
     let stray =
@@ -60,31 +61,21 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     let mut log = Log::open(&settings.output)?;
     let jobs = jobs(choice, &settings.load);
     let mut report = Report::new(std::io::stdout(), settings.output.format, columns(choice, &settings.load));
-    for model in &models {
-        let path = source::resolve(model)?;
-        let subject = Subject::of(&path)?;
+    for subject in &subjects {
         for (number, job) in jobs.iter().enumerate() {
             let place = format!("{}/{}", number + 1, jobs.len());
-            measure(choice, &path, &subject, job, &place, &mut report, &mut log)?;
+            measure(choice, subject, job, &place, &mut report, &mut log)?;
         }
     }
     report.finish()
 }
 
-/// The models to be measured, one after the other.
-fn models(settings: &Settings) -> Vec<ModelChoice> {
-    // A model named without a flag stands above the environment's; the parser takes it or `-m`, not both.
-    if settings.bench.models.is_empty() || settings.model.spec.is_some() {
-        return vec![settings.model.clone()];
-    }
-    let choice = |spec: &String| ModelChoice { spec: Some(spec.clone()), ..settings.model.clone() };
-    settings.bench.models.iter().map(choice).collect()
-}
+/// What a shape is answered with where nothing can make it up.
+const NO_GPU: &str = "skipped: no GPU, and the weights of a shape are made up on one";
 
 /// All tests with the model loaded in one way.
 fn measure(
     choice: &Bench,
-    path: &Path,
     subject: &Subject,
     job: &Job,
     place: &str,
@@ -94,7 +85,11 @@ fn measure(
     let tests = tests(choice);
     let context = tests.iter().map(|test| test.depth + test.prompt + test.generate).max().unwrap_or(0);
     let load = Load { context: u32::try_from(context)?.max(1), ..job.load() };
-    let mut llm = open::llm_at(path, &load, log)?;
+    let Some(mut llm) = subject.open(&load, log)? else {
+        println!("{NO_GPU}");
+        return Ok(());
+    };
+    let card = subject.card(&llm)?;
     let mut stepper = Stepper::new(&mut llm, job.ubatch)?;
     for test in tests {
         if choice.progress {
@@ -110,9 +105,13 @@ fn measure(
             .map(|_| sample(&mut stepper, &test, job))
             .collect::<anyhow::Result<Vec<u64>>>()?;
         open::tell_notices(stepper.llm(), log);
-        let ops = if choice.ops { stepper.llm().op_counts() } else { Vec::new() };
         let gpu_layers = stepper.llm().gpu_layers().0;
-        report.add(&Outcome { subject, job, test, time, gpu_layers, samples_ns, ops })?;
+        let ops_apart = choice.ops && gpu_layers > 0;
+        if ops_apart {
+            time_apart(&mut stepper, &test, job)?;
+        }
+        let ops = if choice.ops { stepper.llm().op_counts() } else { Vec::new() };
+        report.add(&Outcome { subject: &card, job, test, time, gpu_layers, samples_ns, ops, ops_apart })?;
     }
     Ok(())
 }
@@ -172,6 +171,16 @@ fn columns(choice: &Bench, load: &Load) -> Vec<Column> {
 fn warm_up(stepper: &mut Stepper<'_>, test: &Test, job: &Job) -> anyhow::Result<()> {
     let short = Test { generate: test.generate.min(1), ..*test };
     sample(stepper, &short, job).map(|_| ())
+}
+
+/// Has the GPU time each kernel by itself, in a short form of the test.
+fn time_apart(stepper: &mut Stepper<'_>, test: &Test, job: &Job) -> anyhow::Result<()> {
+    let short = Test { generate: test.generate.min(8), ..*test };
+    stepper.llm().clear_op_counts();
+    stepper.llm().time_gpu_ops(true);
+    let timed = sample(stepper, &short, job);
+    stepper.llm().time_gpu_ops(false);
+    timed.map(|_| ())
 }
 
 /// Nanoseconds that the test took once.

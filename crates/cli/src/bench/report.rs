@@ -1,33 +1,20 @@
 //! Results of `bench` in llama-bench's shapes: a Markdown table, JSON, JSON lines, CSV, with its field names.
 
 use std::io::Write;
-use std::path::Path;
 
 use chaski::OpCount;
-use device::Ceilings;
 use evidence::measure::Summary;
 use serde_json::{Map, Value as Json, json};
 
 use super::rows::Rows;
+use super::subject::Card;
 use super::{Job, Test};
-use crate::model_file::ModelFile;
+use crate::op_table;
 use crate::settings::Format;
-use crate::{ceilings, op_table};
-
-/// What is the same for every test of a run.
-pub struct Subject {
-    pub model_filename: String,
-    pub model_type: String,
-    pub model_size: u64,
-    pub model_n_params: u64,
-    pub cpu: String,
-    /// What the machine reaches at most, once that was measured.
-    pub ceilings: Option<Ceilings>,
-}
 
 /// One test, measured.
 pub struct Outcome<'a> {
-    pub subject: &'a Subject,
+    pub subject: &'a Card,
     pub job: &'a Job,
     pub test: Test,
     /// When it began, as `2026-01-31T12:00:00Z`.
@@ -37,22 +24,8 @@ pub struct Outcome<'a> {
     pub samples_ns: Vec<u64>,
     /// Where the time went; empty unless asked for.
     pub ops: Vec<OpCount>,
-}
-
-impl Subject {
-    /// The model in this file, on this machine.
-    pub fn of(path: &Path) -> anyhow::Result<Subject> {
-        let file = ModelFile::open(path)?;
-        let hardware = device::Hardware::probe();
-        Ok(Subject {
-            model_filename: path.display().to_string(),
-            model_type: file.summary(),
-            model_size: file.weight_bytes(),
-            model_n_params: file.num_parameters(),
-            ceilings: ceilings::stored(&hardware),
-            cpu: hardware.cpu_name,
-        })
-    }
+    /// Whether those were timed on a GPU, each by itself, in steps other than those of the samples.
+    pub ops_apart: bool,
 }
 
 /// Writes outcomes one by one, as they come.
@@ -85,7 +58,8 @@ impl<W: Write> Report<W> {
         let row = self.table_row(outcome);
         let lines = op_table::lines(&outcome.ops, outcome.subject.ceilings.as_ref());
         if !lines.is_empty() {
-            self.ops.push(format!("\n{}\n{}\n", outcome.test, lines.join("\n")));
+            let whole = outcome.whole_step();
+            self.ops.push(format!("\n{}\n{}\n{whole}", outcome.test, lines.join("\n")));
         }
         let with_samples = self.rows.format() != Format::Csv;
         self.rows.add(&head, &row, &outcome.fields(with_samples))
@@ -112,8 +86,8 @@ impl<W: Write> Report<W> {
         let speed = outcome.speed();
         let mut cells = vec![
             subject.model_type.clone(),
-            two_digits(subject.model_size as f64, 1024.0, &[(2, "MiB"), (3, "GiB")]),
-            two_digits(subject.model_n_params as f64, 1000.0, &[(2, "M"), (3, "B")]),
+            two_digits(subject.weight_bytes as f64, 1024.0, &[(2, "MiB"), (3, "GiB")]),
+            two_digits(subject.num_parameters as f64, 1000.0, &[(2, "M"), (3, "B")]),
             outcome.backend().to_owned(),
             job.threads.to_string(),
         ];
@@ -147,6 +121,20 @@ impl Outcome<'_> {
         if self.gpu_layers > 0 { "CUDA" } else { "CPU" }
     }
 
+    /// A line that holds the time of whole steps against the sum of their kernels, where these were timed apart.
+    fn whole_step(&self) -> String {
+        let steps = self.ops.iter().map(|count| count.num_steps).max().unwrap_or(0);
+        if !self.ops_apart || self.test.prompt * self.test.generate > 0 || steps == 0 {
+            return String::new();
+        }
+        let sum = self.ops.iter().map(|count| count.time_us / count.num_steps.max(1) as f64).sum::<f64>();
+        let per_sample = self.test.prompt.div_ceil(self.job.ubatch) + self.test.generate;
+        let mut times: Vec<f64> = self.samples_ns.iter().map(|ns| *ns as f64 / 1e3 / per_sample as f64).collect();
+        times.sort_by(f64::total_cmp);
+        let whole = times.get(times.len() / 2).copied().unwrap_or(0.0);
+        format!("a step takes {whole:.1} us as it runs, its kernels one by one {sum:.1} us\n")
+    }
+
     /// Tokens per second, sample by sample.
     fn samples_ts(&self) -> Vec<f64> {
         let tokens = (self.test.prompt + self.test.generate) as f64;
@@ -166,12 +154,12 @@ impl Outcome<'_> {
             "build_commit": concat!("chaski-", env!("CARGO_PKG_VERSION")),
             "build_number": 0,
             "cpu_info": subject.cpu,
-            "gpu_info": "",
+            "gpu_info": subject.gpu,
             "backends": self.backend(),
-            "model_filename": subject.model_filename,
+            "model_filename": subject.filename,
             "model_type": subject.model_type,
-            "model_size": subject.model_size,
-            "model_n_params": subject.model_n_params,
+            "model_size": subject.weight_bytes,
+            "model_n_params": subject.num_parameters,
             "n_batch": job.batch,
             "n_ubatch": job.ubatch,
             "n_threads": job.threads,
@@ -234,12 +222,13 @@ mod tests {
     use kernels::KvType;
 
     fn written(format: Format) -> String {
-        let subject = Subject {
-            model_filename: "m.gguf".into(),
+        let subject = Card {
+            filename: "m.gguf".into(),
             model_type: "llama 135M Q4_1".into(),
-            model_size: 96_576_768,
-            model_n_params: 134_515_008,
+            weight_bytes: 96_576_768,
+            num_parameters: 134_515_008,
             cpu: "A \"CPU\"".into(),
+            gpu: String::new(),
             ceilings: None,
         };
         let job = Job {
@@ -261,6 +250,7 @@ mod tests {
                 gpu_layers: 0,
                 samples_ns: vec![1_000_000_000, 2_000_000_000],
                 ops: Vec::new(),
+                ops_apart: false,
             };
             report.add(&outcome).unwrap();
         }

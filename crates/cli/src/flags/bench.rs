@@ -4,6 +4,7 @@ use super::compute::{MOST_THREADS, MOST_TOKENS, cache_type};
 use super::{Flag, Given, Group};
 use crate::command::Commands;
 use crate::settings::Format;
+use chaski::{MIXES, SHAPES};
 use kernels::KvType;
 
 const GROUP: Group = Group::Command;
@@ -19,6 +20,30 @@ pub const FLAGS: &[Flag] = &[
     .on(Group::Model, BENCH)
     .set(|s, g| {
         s.bench.models.extend(g.filled()?.split(',').map(str::to_owned));
+        Ok(())
+    }),
+    Flag::value(
+        &["--shape"],
+        "NAME",
+        "in place of a model: one of this shape, with weights made up in the GPU's memory: llama-3-8b, llama-3-70b, \
+         llama-3.2-1b, qwen2.5-7b or smollm2-135m",
+    )
+    .on(GROUP, BENCH)
+    .set(|s, g| {
+        let named = SHAPES.iter().map(|shape| (shape.name, Some(shape))).collect::<Vec<_>>();
+        s.bench.shape = g.choice(&named)?;
+        Ok(())
+    }),
+    Flag::value(
+        &["--quant"],
+        "TYPE",
+        "types of a shape's weights, as llama-quantize mixes them: q4_0, q4_1, q5_0, q8_0, q4_k_m (default), q5_k_m, \
+         q6_k, f16 or bf16",
+    )
+    .on(GROUP, BENCH)
+    .set(|s, g| {
+        let named = MIXES.iter().map(|mix| (mix.0, Some(*mix))).collect::<Vec<_>>();
+        s.bench.mix = g.choice(&named)?;
         Ok(())
     }),
     Flag::value(&["-p", "--n-prompt"], "N,…", "prompt lengths (default: 512; 0: none)").on(GROUP, BENCH).set(|s, g| {

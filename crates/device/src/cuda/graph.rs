@@ -1,6 +1,6 @@
 //! Recorded work that is started with one call, and moments on the device's clock.
 
-use cudarc::driver::sys::{self, CUevent, CUgraphExec, CUstream, CUstreamCaptureMode};
+use cudarc::driver::sys::{self, CUevent, CUevent_record_flags, CUgraphExec, CUstream, CUstreamCaptureMode};
 
 use super::error::{CudaError, check};
 
@@ -69,6 +69,22 @@ impl Event {
             check("cuEventCreate", sys::cuEventCreate(&mut event, 0))?;
             let event = Self(event);
             check("cuEventRecord", sys::cuEventRecord(event.0, stream))?;
+            Ok(event)
+        }
+    }
+
+    /// A moment inside of work that is being recorded, reached whenever that is replayed.
+    ///
+    /// # Safety
+    /// The stream must live and be recording.
+    pub(super) unsafe fn inside(stream: CUstream) -> Result<Self, CudaError> {
+        let mut event = std::ptr::null_mut();
+        let flags = CUevent_record_flags::CU_EVENT_RECORD_EXTERNAL as u32;
+        // SAFETY: the caller's promise; the event is destroyed when this is dropped.
+        unsafe {
+            check("cuEventCreate", sys::cuEventCreate(&mut event, 0))?;
+            let event = Self(event);
+            check("cuEventRecordWithFlags", sys::cuEventRecordWithFlags(event.0, stream, flags))?;
             Ok(event)
         }
     }

@@ -7,6 +7,7 @@
 
 mod blas;
 mod cache;
+mod ceiling;
 mod error;
 mod gpu;
 mod graph;
@@ -16,6 +17,7 @@ mod memory;
 mod queue;
 
 pub use cache::KernelCache;
+pub use ceiling::GpuCeilings;
 pub use error::CudaError;
 pub use gpu::{Arch, Gpu, GpuInfo};
 pub use graph::{Event, Graph};

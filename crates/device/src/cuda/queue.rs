@@ -436,14 +436,18 @@ impl Queue {
         self.live.as_ref().map_or(Ok(()), |live| unsafe { graph.launch(live.stream) })
     }
 
-    /// The moment at which all that was enqueued so far is done.
+    /// The moment at which all that was enqueued so far is done; while a graph is recorded, at each of its replays.
     ///
     /// # Errors
     /// When the driver refuses.
     pub fn mark(&self) -> Result<Event, CudaError> {
         let stream = self.live.as_ref().map_or(std::ptr::null_mut(), |live| live.stream);
-        // SAFETY: a stream of this queue, or null for a queue that does nothing.
-        unsafe { Event::record(stream) }
+        match self.recording.get() {
+            // SAFETY: the stream of this queue, which is recording.
+            true => unsafe { Event::inside(stream) },
+            // SAFETY: a stream of this queue, or null for a queue that does nothing.
+            false => unsafe { Event::record(stream) },
+        }
     }
 
     /// Compiles and loads a kernel, once.

@@ -3,6 +3,8 @@
 //! A variant is a function on the host that puts kernels on a queue (`ops/<op>/cuda.rs`) and a source beside it
 //! (`cuda.cu`), specialised on the constants of the problem and compiled for the device that is there.
 
+mod noise;
+
 use std::collections::BTreeMap;
 
 use device::cuda::{CudaError, FaultPlace, Grid, Kernel, Memory, Queue, Source};
@@ -58,16 +60,34 @@ impl DeviceWeights {
     /// # Errors
     /// When the device has no room.
     pub fn add(&mut self, queue: &Queue, bytes: &[u8]) -> Result<(), CudaError> {
-        if bytes.is_empty() || (queue.gpu().is_none() && !queue.is_emulated()) {
-            return Ok(());
-        }
+        // SAFETY: the memory is as large; pageable bytes are staged before the call returns.
+        self.place(queue, bytes, |memory| unsafe { queue.upload(bytes, memory.as_ptr()) })
+    }
+
+    /// Makes up weights of a type in place of `bytes`, which are not read.
+    ///
+    /// # Errors
+    /// When the device has no room, or the type is none that can be made up.
+    pub fn make(&mut self, queue: &Queue, bytes: &[u8], dtype: DType) -> Result<(), CudaError> {
+        let seed = self.places.len() as u64;
+        // SAFETY: the memory is as large.
+        self.place(queue, bytes, |memory| unsafe { noise::fill(queue, dtype, memory.as_ptr(), bytes.len(), seed) })
+    }
+
+    /// Takes memory for `bytes`, unless it has it already, and has it filled.
+    fn place(
+        &mut self,
+        queue: &Queue,
+        bytes: &[u8],
+        fill: impl FnOnce(&Memory) -> Result<(), CudaError>,
+    ) -> Result<(), CudaError> {
         let key = bytes.as_ptr() as usize;
-        if self.places.get(&key).is_some_and(|(len, _)| *len >= bytes.len()) {
+        let known = self.places.get(&key).is_some_and(|(len, _)| *len >= bytes.len());
+        if known || bytes.is_empty() || (queue.gpu().is_none() && !queue.is_emulated()) {
             return Ok(());
         }
         let memory = queue.memory(bytes.len(), "weights")?;
-        // SAFETY: the memory is as large; pageable bytes are staged before the call returns.
-        unsafe { queue.upload(bytes, memory.as_ptr()) }?;
+        fill(&memory)?;
         self.places.insert(key, (bytes.len(), memory));
         Ok(())
     }

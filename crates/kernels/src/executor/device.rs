@@ -10,7 +10,8 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use device::Buffer;
-use device::cuda::{CudaError, FaultPlace, Graph, Memory, Pinned, Queue};
+use device::cuda::{CudaError, Event, FaultPlace, Graph, Memory, Pinned, Queue};
+use gguf::DType;
 
 use super::{CacheSlot, Program, StepInputs, TurnKey};
 use crate::cuda::{DeviceWeights, Launcher, look_over};
@@ -80,6 +81,9 @@ pub struct DeviceSide {
     generation: u64,
     fault: Memory,
     fetched: Pinned,
+    /// Whether every step is timed, and the moments between those of the current run.
+    timing: bool,
+    marks: Vec<(usize, Event)>,
 }
 
 /// Tokens, positions, output rows, views and tables: one piece on either side, copied at once.
@@ -105,6 +109,8 @@ impl DeviceSide {
             generation: 0,
             fault: queue.memory(size_of::<u64>(), "the note of faults")?,
             fetched: queue.pinned(FETCH_BYTES)?,
+            timing: false,
+            marks: Vec::new(),
             queue,
         })
     }
@@ -125,6 +131,24 @@ impl DeviceSide {
     /// When the device has no room.
     pub fn add_weights(&mut self, bytes: &[u8]) -> Result<(), CudaError> {
         self.weights.add(&self.queue, bytes)
+    }
+
+    /// Makes up weights of this type on the device, in place of `bytes`, which nobody looks at.
+    ///
+    /// # Errors
+    /// When the device has no room, or the type is none of the GPU's.
+    pub fn make_weights(&mut self, bytes: &[u8], dtype: DType) -> Result<(), CudaError> {
+        self.weights.make(&self.queue, bytes, dtype)
+    }
+
+    /// From now on every step is timed by itself, which makes runs slower; or no longer.
+    pub fn time_steps(&mut self, on: bool) {
+        self.timing = on;
+    }
+
+    /// Whether steps are timed.
+    pub(super) fn is_timing(&self) -> bool {
+        self.timing
     }
 
     /// Adds the storage of a KV group of so many bytes, or a place for one that is on the host.
@@ -294,6 +318,9 @@ impl DeviceSide {
                 self.queue.upload(from, self.arena.as_ptr().add(slot.0))?;
             }
         }
+        if self.timing {
+            return self.run_timed(steps, segment.steps.clone(), frame);
+        }
         if frame.num_rows > MOST_RECORDED_ROWS {
             return self.enqueue(steps, segment.steps.clone(), frame);
         }
@@ -323,6 +350,41 @@ impl DeviceSide {
         graphs.retain(|other, _| other.generation == generation);
         graphs.insert(GraphKey { generation, ..key }, Recorded::SeenOnce);
         Ok(())
+    }
+
+    /// Enqueues steps as a graph with a moment after each, so that the time to launch them does not count.
+    fn run_timed(&mut self, steps: &[Box<dyn Run>], range: Range<usize>, frame: &Frame) -> Result<(), CudaError> {
+        let mut marks = Vec::with_capacity(range.len() + 2);
+        let graph = self.queue.record(|| {
+            // Twice, for the time that a mark takes.
+            marks.push((usize::MAX, self.queue.mark()?));
+            marks.push((usize::MAX, self.queue.mark()?));
+            for index in range {
+                self.enqueue(steps, index..index + 1, frame)?;
+                marks.push((index, self.queue.mark()?));
+            }
+            Ok(())
+        })?;
+        self.marks.append(&mut marks);
+        graph.map_or(Ok(()), |graph| {
+            self.queue.replay(&graph)?;
+            self.queue.synchronize()
+        })
+    }
+
+    /// Step and microseconds of each that was timed since this was last asked; the queue is idle.
+    pub(super) fn take_times(&mut self) -> Result<Vec<(usize, f64)>, CudaError> {
+        let marks = std::mem::take(&mut self.marks);
+        let (mut times, mut mark_us) = (Vec::with_capacity(marks.len()), 0.0);
+        for pair in marks.windows(2) {
+            let [(_, before), (step, after)] = pair else { continue };
+            if pair[0].0 == usize::MAX && *step == usize::MAX {
+                mark_us = after.us_since(before)?;
+            } else if *step != usize::MAX {
+                times.push((*step, after.us_since(before)? - mark_us));
+            }
+        }
+        Ok(times)
     }
 
     /// Enqueues steps one by one.

@@ -15,7 +15,7 @@ use kernels::{
 use crate::graph::ValueId;
 use crate::weights::Matrix;
 use crate::{Error, Graph, Weights};
-pub use segments::Offload;
+pub use segments::{Offload, WeightPart};
 
 /// What a plan is made for.
 #[derive(Clone, Debug)]

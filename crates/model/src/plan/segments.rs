@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use kernels::{Place, Segment, Transfer};
 
 use crate::graph::{Graph, Node, NodeOp};
-use crate::weights::{Vector, Weights};
+use crate::weights::{Matrix, Vector, Weights};
 
 /// Which part of a model the GPU computes.
 #[derive(Clone, Debug)]
@@ -17,6 +17,15 @@ pub struct Offload {
     pub first_layer: u32,
     /// Whether the logits are too.
     pub output: bool,
+}
+
+/// Bytes of the file or of the graph that some step reads.
+#[derive(Clone, Copy, Debug)]
+pub struct WeightPart<'a> {
+    /// The bytes, whose address names them in plans.
+    pub bytes: &'a [u8],
+    /// The matrix they are; `None` for a vector of f32.
+    pub matrix: Option<Matrix>,
 }
 
 impl Offload {
@@ -37,7 +46,7 @@ impl Offload {
     }
 
     /// The weights that its nodes read, as they lie in the file or in the graph; some may come twice.
-    pub fn weights<'a>(&self, graph: &'a Graph, weights: &'a Weights) -> Vec<&'a [u8]> {
+    pub fn weights<'a>(&self, graph: &'a Graph, weights: &'a Weights) -> Vec<WeightPart<'a>> {
         let places = self.places(graph);
         let on_gpu = graph.nodes.iter().zip(places).filter(|(_, place)| *place == Place::Cuda);
         on_gpu.flat_map(|(node, _)| weights_of(node, weights)).collect()
@@ -54,22 +63,23 @@ impl Offload {
                 None if node.name.starts_with("output_norm") => at = num_layers + 1,
                 None => {}
             }
-            let new = weights_of(node, weights).into_iter().filter(|part| known.insert(part.as_ptr() as usize));
-            bytes[at] += new.map(<[u8]>::len).sum::<usize>();
+            let new = weights_of(node, weights).into_iter().filter(|part| known.insert(part.bytes.as_ptr() as usize));
+            bytes[at] += new.map(|part| part.bytes.len()).sum::<usize>();
         }
         bytes
     }
 }
 
 /// The weights that a node reads.
-fn weights_of<'a>(node: &'a Node, weights: &'a Weights) -> Vec<&'a [u8]> {
-    let floats = |vector: &'a Vector| bytemuck::cast_slice::<f32, u8>(vector);
+fn weights_of<'a>(node: &'a Node, weights: &'a Weights) -> Vec<WeightPart<'a>> {
+    let floats = |vector: &'a Vector| WeightPart { bytes: bytemuck::cast_slice::<f32, u8>(vector), matrix: None };
+    let blocks = |matrix: &Matrix| WeightPart { bytes: weights.matrix_bytes(matrix), matrix: Some(*matrix) };
     match &node.op {
-        NodeOp::Embed { table, .. } => vec![weights.matrix_bytes(table)],
+        NodeOp::Embed { table, .. } => vec![blocks(table)],
         NodeOp::RopeTable { inv_freq, .. } => vec![floats(inv_freq)],
         NodeOp::Norm { weight, .. } => vec![floats(weight)],
         NodeOp::Matmul { weight, bias, .. } => {
-            std::iter::once(weights.matrix_bytes(weight)).chain(bias.as_ref().map(floats)).collect()
+            std::iter::once(blocks(weight)).chain(bias.as_ref().map(floats)).collect()
         }
         _ => Vec::new(),
     }
