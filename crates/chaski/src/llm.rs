@@ -8,7 +8,7 @@ use engine::batch::{Batch, BlockCopy, SeqId};
 use engine::cache::KvCache;
 use engine::engine::{Engine, StepRunner};
 use engine::observer::OpCount;
-use engine::runner::{Runner, RunnerOptions};
+use engine::runner::{Look, Runner, RunnerOptions};
 use engine::sampler::{Params, Sampler, VocabInfo};
 use engine::scheduler::Rules;
 use engine::technique::{ActiveForm, Resolved};
@@ -285,6 +285,31 @@ impl Llm {
     /// # Errors
     /// When the cache has no room or a kernel failed.
     pub fn step(&mut self, batch: &Batch) -> Result<&[f32], Error> {
+        self.reserve(batch)?;
+        let (runner, cache) = self.engine.parts_mut();
+        let logits = runner.step(batch, cache)?;
+        for span in &batch.spans {
+            cache.commit(span.seq, span.num_rows)?;
+        }
+        Ok(logits.values)
+    }
+
+    /// The same, step by step of the plan: `look` sees what each of them left, and may put something else in its place.
+    ///
+    /// # Errors
+    /// As [`Llm::step`].
+    pub fn trace(&mut self, batch: &Batch, look: Look<'_>) -> Result<(), Error> {
+        self.reserve(batch)?;
+        let (runner, cache) = self.engine.parts_mut();
+        runner.trace(batch, cache, look)?;
+        for span in &batch.spans {
+            cache.commit(span.seq, span.num_rows)?;
+        }
+        Ok(())
+    }
+
+    /// Makes room in the cache for a batch.
+    fn reserve(&mut self, batch: &Batch) -> Result<(), Error> {
         let (runner, cache) = self.engine.parts_mut();
         for span in &batch.spans {
             if cache.len(span.seq).is_err() {
@@ -294,11 +319,7 @@ impl Llm {
             cache.reserve(span.seq, span.num_rows, &mut self.copies)?;
             runner.apply_all(&self.copies)?;
         }
-        let logits = runner.step(batch, cache)?;
-        for span in &batch.spans {
-            cache.commit(span.seq, span.num_rows)?;
-        }
-        Ok(logits.values)
+        Ok(())
     }
 
     /// Keeps the first `len` tokens of a sequence, which is created if it is new.

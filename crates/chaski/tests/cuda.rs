@@ -11,6 +11,7 @@ use std::process::Command;
 use chaski::{Gpu, GpuLayers, Llm, Options, PlanKind};
 use device::cuda::{Arch, Jit, Libraries, Queue};
 use engine::batch::{Batch, Outputs, SeqId};
+use kernels::KvType;
 
 const PROMPT: [u32; 11] = [3, 17, 40, 8, 25, 31, 12, 9, 50, 33, 21];
 const OTHER: [u32; 5] = [7, 7, 30, 2, 19];
@@ -111,4 +112,38 @@ fn no_layers_are_no_gpu() {
     let llm = open("llama.gguf", &options, Some(emulated()));
     assert_eq!(llm.gpu_layers().0, 0);
     assert!(llm.explain().iter().all(|row| !row.variant.contains("cuda")));
+}
+
+#[test]
+fn a_cache_that_the_gpu_has_no_kernels_for_is_refused_by_name() {
+    let (kv_type_k, kv_type_v) = (KvType::Q8, KvType::Q8);
+    let options = Options { context: 64, gpu_layers: GpuLayers::Fit, kv_type_k, kv_type_v, ..Options::default() };
+    let refused = Llm::open_on(&fixture("llama.gguf"), &options, Some(emulated()), &mut |_, _| {}).err();
+    let refused = refused.map(|error| error.to_string()).unwrap_or_default();
+    assert!(refused.contains("no kernel for kv_store") && refused.contains("q8_0"), "{refused}");
+}
+
+/// Every step by itself, on the values of the CPU's plan: kernels that go together are apart here.
+#[test]
+fn steps_one_by_one_agree_with_the_cpu() {
+    if !has_compiler() {
+        return;
+    }
+    let options = Options { context: 64, gpu_layers: GpuLayers::Fit, plan: PlanKind::Exact, ..Options::default() };
+    let (mut on_cpu, mut on_gpu) = (open("llama.gguf", &options, None), open("llama.gguf", &options, Some(emulated())));
+    let mut batch = Batch::default();
+    batch.push(SeqId(0), &PROMPT, 0, Outputs::Last);
+    let mut left: Vec<(String, Vec<f32>)> = Vec::new();
+    on_cpu.trace(&batch, &mut |info, values| left.push((info.name.clone(), values.to_vec()))).unwrap();
+    let mut steps = left.into_iter();
+    let mut compared = 0;
+    let mut look = |info: &model::StepInfo, values: &mut [f32]| {
+        let Some((name, expected)) = steps.next() else { return };
+        assert_eq!(name, info.name);
+        assert!(difference(&expected, values) < 1e-5, "{name}");
+        values.copy_from_slice(&expected);
+        compared += 1;
+    };
+    on_gpu.trace(&batch, &mut look).unwrap();
+    assert!(compared > 20, "{compared}");
 }

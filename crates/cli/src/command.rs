@@ -8,6 +8,7 @@ pub enum Command {
     Serve,
     Bench,
     Ab,
+    Diff,
     Perplexity,
     Tokenize,
     Inspect,
@@ -72,6 +73,13 @@ pub const COMMANDS: &[Row] = &[
             "chaski ab smollm2 --b \"-ctk f32 -ctv f32\"",
             "chaski ab -m model.gguf --a \"-t 1\" --b \"-t 2\" --html report.html",
         ],
+    },
+    Row {
+        command: Command::Diff,
+        name: "diff",
+        about: "Compare two places that compute a model, step by step: which is the first that is beyond its exactness",
+        words: &["MODEL"],
+        examples: &["chaski diff smollm2 --a cpu --b cuda", "chaski diff -m model.gguf --a cpu --b cuda --plan exact"],
     },
     Row {
         command: Command::Perplexity,
@@ -182,6 +190,7 @@ impl Commands {
     pub const SERVE: Commands = Commands(Command::Serve.bit());
     pub const BENCH: Commands = Commands(Command::Bench.bit());
     pub const AB: Commands = Commands(Command::Ab.bit());
+    pub const DIFF: Commands = Commands(Command::Diff.bit());
     pub const PERPLEXITY: Commands = Commands(Command::Perplexity.bit());
     pub const TOKENIZE: Commands = Commands(Command::Tokenize.bit());
     pub const INSPECT: Commands = Commands(Command::Inspect.bit());
@@ -195,10 +204,16 @@ impl Commands {
     pub const WITH_MODEL: Commands =
         Commands(!(Command::Devices.bit() | Command::Models.bit() | Command::Techniques.bit()));
     /// Commands that build a plan for a model.
-    pub const WITH_PLAN: Commands =
-        Self::RUN.and(Self::SERVE).and(Self::BENCH).and(Self::AB).and(Self::PERPLEXITY).and(Self::EXPLAIN);
+    pub const WITH_PLAN: Commands = Self::RUN
+        .and(Self::SERVE)
+        .and(Self::BENCH)
+        .and(Self::AB)
+        .and(Self::DIFF)
+        .and(Self::PERPLEXITY)
+        .and(Self::EXPLAIN);
     /// Commands that take one context size, batch size and so on (`bench` takes lists of them).
-    pub const SINGLE: Commands = Self::RUN.and(Self::SERVE).and(Self::PERPLEXITY).and(Self::EXPLAIN).and(Self::INSPECT);
+    pub const SINGLE: Commands =
+        Self::RUN.and(Self::SERVE).and(Self::DIFF).and(Self::PERPLEXITY).and(Self::EXPLAIN).and(Self::INSPECT);
 
     pub const fn and(self, other: Commands) -> Commands {
         Commands(self.0 | other.0)
@@ -232,7 +247,7 @@ mod tests {
 
     #[test]
     fn sets_name_their_members() {
-        assert_eq!(Commands::WITH_PLAN.names(), ["run", "serve", "bench", "ab", "perplexity", "explain"]);
+        assert_eq!(Commands::WITH_PLAN.names(), ["run", "serve", "bench", "ab", "diff", "perplexity", "explain"]);
         assert!(!Commands::WITH_MODEL.has(Command::Devices));
     }
 }

@@ -109,7 +109,7 @@ fn gpu_lines() -> Vec<String> {
     let able = libraries.driver.is_ok() && libraries.nvrtc.is_ok();
     lines.push(
         match able {
-            true => "      -ngl N moves layers there; not run on a GPU yet, so the default is 0",
+            true => "      models go there as far as they fit; -ngl says otherwise",
             false => "      the CPU computes everything, whatever -ngl says",
         }
         .to_owned(),

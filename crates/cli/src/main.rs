@@ -8,6 +8,7 @@ mod chat_template;
 mod command;
 mod constraint;
 mod devices;
+mod diff;
 mod explain;
 mod flags;
 mod gpu;
@@ -84,6 +85,7 @@ fn run_command(command: Command, settings: &Settings) -> anyhow::Result<()> {
         Command::Serve => serve::run(settings),
         Command::Bench => bench::run(settings),
         Command::Ab => ab::run(settings),
+        Command::Diff => diff::run(settings),
         Command::Perplexity => perplexity::run(settings),
         Command::Tokenize => tokenize::run(settings),
         Command::Inspect => inspect::run(settings),

@@ -22,10 +22,36 @@ pub struct Settings {
     pub serve: Serve,
     pub bench: Bench,
     pub ab: Ab,
+    pub diff: Diff,
     pub perplexity: Perplexity,
     pub tokenize: Tokenize,
     /// `devices` measures what the machine can do at most.
     pub measure: bool,
+}
+
+/// Which places `diff` compares.
+#[derive(Clone, Copy, Debug)]
+pub struct Diff {
+    pub a: DiffPlace,
+    pub b: DiffPlace,
+}
+
+/// A place that can compute a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiffPlace {
+    Cpu,
+    Cuda,
+}
+
+impl DiffPlace {
+    /// The values that `--a` and `--b` take.
+    pub const NAMES: &[(&'static str, DiffPlace)] = &[("cpu", DiffPlace::Cpu), ("cuda", DiffPlace::Cuda)];
+}
+
+impl Default for Diff {
+    fn default() -> Diff {
+        Diff { a: DiffPlace::Cpu, b: DiffPlace::Cuda }
+    }
 }
 
 /// Which model, and from where.
@@ -299,7 +325,7 @@ impl Default for Load {
             plan: Plan::Baseline,
             isa: None,
             repack: true,
-            gpu_layers: GpuLayers::Count(0),
+            gpu_layers: GpuLayers::Fit,
             gpu_asked: false,
             no_gpu: false,
             threads: 0,

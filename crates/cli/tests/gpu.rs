@@ -30,3 +30,21 @@ fn devices_say_what_there_is_and_what_is_missing() {
     let gpus: Vec<&Value> = report.as_array().unwrap().iter().filter(|entry| entry["device"] != "cpu").collect();
     assert!(gpus.iter().all(|gpu| gpu["name"].is_string() || gpu["missing"].is_string()), "{report}");
 }
+
+#[test]
+fn two_places_are_compared_step_by_step() {
+    let model = fixture("llama.gguf");
+    let text = stdout_of(&["diff", "-m", &model, "--a", "cpu", "--b", "cpu"]);
+    assert_eq!(text.matches("none is beyond what is declared").count(), 2, "{text}");
+    assert!(text.contains("matmul") && text.contains("error up to 0.0e0"), "{text}");
+    let text = stdout_of(&["diff", "-m", &model, "-p", "the stone"]);
+    assert!(text.contains("skipped: no GPU") || text.contains("none is beyond"), "{text}");
+}
+
+#[test]
+fn a_shape_is_measured_on_a_gpu_or_not_at_all() {
+    let words = ["bench", "--shape", "smollm2-135m", "--quant", "q4_0", "-p", "8", "-n", "2", "-r", "1"];
+    let text = stdout_of(&words);
+    assert!(text.contains("skipped: no GPU") || text.contains("smollm2-135m Q4_0"), "{text}");
+    assert!(complaint_of(&["bench", "--shape", "gpt-9"], 2).contains("llama-3-8b"));
+}

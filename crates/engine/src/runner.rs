@@ -5,6 +5,7 @@
 mod redo;
 mod rotation;
 mod tables;
+mod trace;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::observer::{OpCount, Tally, count};
 use crate::watch::{Notice, Watch, WatchCounts, WatchOptions};
 use rotation::Rotation;
 use tables::BlockTables;
+pub use trace::Look;
 
 /// Positions per block of the cache on the CPU.
 const BLOCK_SIZE: usize = 16;

@@ -3,6 +3,7 @@
 //! Nothing is chosen here. A [`Step`] holds a chosen variant and the places of its data; binding
 //! turns places into addresses once per step and worker, which costs a few nanoseconds.
 
+use std::any::Any;
 use std::ops::Range;
 
 use device::cuda::CudaError;
@@ -182,6 +183,8 @@ pub trait Run: Send + Sync {
     fn exactness(&self) -> Exactness;
     /// What it moves and computes.
     fn cost(&self) -> Cost;
+    /// The [`Step`] itself, for who looks for steps that go together.
+    fn as_any(&self) -> &dyn Any;
 }
 
 /// One step of a plan.
@@ -231,6 +234,10 @@ impl<O: Op> Run for Step<O> {
 
     fn cost(&self) -> Cost {
         O::cost(&self.desc, &self.slots)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 }
 

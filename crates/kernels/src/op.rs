@@ -97,9 +97,9 @@ pub trait Op: Sized + Send + Sync + 'static {
     /// All variants, best first; the last is the reference and accepts every description.
     const VARIANTS: &'static [&'static Variant<Self>];
     /// The problem: shapes, types and constants, fixed when the plan is built.
-    type Desc: Copy + Debug + Send + Sync;
+    type Desc: Copy + Debug + Send + Sync + 'static;
     /// Where the plan keeps inputs and outputs.
-    type Slots: Copy + Send + Sync;
+    type Slots: Copy + Send + Sync + 'static;
     /// Addresses and counts of one execution.
     type Args;
 

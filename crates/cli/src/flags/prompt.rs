@@ -7,7 +7,7 @@ use crate::settings::Source;
 const GROUP: Group = Group::Prompt;
 const ESCAPED: Commands = TEXT.and(Commands::SERVE);
 const TEXT: Commands = Commands::RUN.and(Commands::TOKENIZE);
-const FILE: Commands = TEXT.and(Commands::PERPLEXITY);
+const FILE: Commands = TEXT.and(Commands::PERPLEXITY).and(Commands::DIFF);
 const RUN: Commands = Commands::RUN.and(Commands::SERVE);
 
 pub const FLAGS: &[Flag] = &[

@@ -1,12 +1,25 @@
-//! Flags of `perplexity`, `tokenize` and `devices` alone.
+//! Flags of `diff`, `perplexity`, `tokenize` and `devices` alone.
 
 use super::compute::MOST_TOKENS;
 use super::{Flag, Group};
 use crate::command::Commands;
+use crate::settings::DiffPlace;
 
 const GROUP: Group = Group::Command;
 
 pub const FLAGS: &[Flag] = &[
+    Flag::value(&["--a"], "cpu|cuda", "the place that is right by definition (default: cpu)")
+        .on(GROUP, Commands::DIFF)
+        .set(|s, g| {
+            s.diff.a = g.choice(DiffPlace::NAMES)?;
+            Ok(())
+        }),
+    Flag::value(&["--b"], "cpu|cuda", "the place that is held against it (default: cuda)")
+        .on(GROUP, Commands::DIFF)
+        .set(|s, g| {
+            s.diff.b = g.choice(DiffPlace::NAMES)?;
+            Ok(())
+        }),
     Flag::value(&["--chunks"], "N", "chunks to measure, each one context long (default: -1, the whole text)")
         .on(GROUP, Commands::PERPLEXITY.and(Commands::AB))
         .set(|s, g| {

@@ -95,6 +95,7 @@ pub struct Queue {
     stand_in: Option<Box<dyn StandIn>>,
     modules: RefCell<HashMap<ModuleKey, Module>>,
     scratch: RefCell<Option<Memory>>,
+    counters: RefCell<Option<Memory>>,
     /// Scratch of a queue without a device.
     host_scratch: RefCell<Vec<u64>>,
     /// Counts how often memory moved that graphs hold addresses of.
@@ -109,6 +110,8 @@ struct Live {
     gpu: Arc<Gpu>,
     stream: CUstream,
     blas: Result<Blas, CudaError>,
+    /// Whether a kernel may start before the one before it has ended: it waits itself for what it needs.
+    overlaps: bool,
 }
 
 type ModuleKey = (&'static str, Vec<Constant>);
@@ -136,7 +139,8 @@ impl Queue {
         check("cuStreamCreate", unsafe { sys::cuStreamCreate(&mut stream, flags) })?;
         let blas = libraries.cublaslt.clone().and_then(|()| Blas::new(gpu));
         let mut queue = Self::compile_only(jit);
-        queue.live = Some(Live { gpu: Arc::clone(gpu), stream, blas });
+        let overlaps = gpu.info().arch.major >= 9;
+        queue.live = Some(Live { gpu: Arc::clone(gpu), stream, blas, overlaps });
         Ok(queue)
     }
 
@@ -148,6 +152,7 @@ impl Queue {
             stand_in: None,
             modules: RefCell::default(),
             scratch: RefCell::default(),
+            counters: RefCell::default(),
             host_scratch: RefCell::default(),
             generation: Cell::new(0),
             recording: Cell::new(false),
@@ -212,6 +217,11 @@ impl Queue {
         self.rehearsing.set(on);
     }
 
+    /// Whether launches only compile: who chooses among kernels by the number of rows launches all of them.
+    pub fn is_rehearsing(&self) -> bool {
+        self.rehearsing.get()
+    }
+
     /// What was compiled since this was last asked.
     pub fn take_reports(&self) -> Vec<Report> {
         self.reports.take()
@@ -256,6 +266,41 @@ impl Queue {
         Ok(scratch.as_ref().map_or(std::ptr::null_mut(), Memory::as_ptr))
     }
 
+    /// At least `len` counters that are zero; who counts with them leaves them so.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn counters(&self, len: usize) -> Result<*mut u32, CudaError> {
+        if self.live.is_none() && !self.is_emulated() {
+            return Ok(std::ptr::null_mut());
+        }
+        let mut counters = self.counters.borrow_mut();
+        let bytes = len * size_of::<u32>();
+        if counters.as_ref().is_none_or(|memory| memory.len() < bytes) {
+            if self.recording.get() {
+                return Err(CudaError::GrewInGraph("counters"));
+            }
+            let memory = self.memory(bytes.next_multiple_of(1 << 16), "counters")?;
+            // SAFETY: it is as large.
+            unsafe { self.clear(&memory) }?;
+            *counters = Some(memory);
+            self.generation.set(self.generation.get() + 1);
+        }
+        Ok(counters.as_ref().map_or(std::ptr::null_mut(), |memory| memory.as_ptr().cast()))
+    }
+
+    /// Zeroes memory, though launches only compile.
+    ///
+    /// # Safety
+    /// As [`Queue::fill`].
+    unsafe fn clear(&self, memory: &Memory) -> Result<(), CudaError> {
+        let rehearsing = self.rehearsing.replace(false);
+        // SAFETY: the caller's promise.
+        let cleared = unsafe { self.fill(memory.as_ptr(), 0, memory.len()) };
+        self.rehearsing.set(rehearsing);
+        cleared
+    }
+
     /// Enqueues a kernel. `args` is its one parameter, a `repr(C)` struct.
     ///
     /// # Errors
@@ -284,22 +329,25 @@ impl Queue {
                 sys::cuFuncSetAttribute(function, attribute, grid.shared_bytes as i32)
             })?;
         }
-        // SAFETY: the caller's promise; the parameter is copied before the call returns.
-        let launched = unsafe {
-            sys::cuLaunchKernel(
-                function,
-                x,
-                y,
-                z,
-                grid.threads,
-                1,
-                1,
-                grid.shared_bytes,
-                live.stream,
-                parameters.as_mut_ptr(),
-                std::ptr::null_mut(),
-            )
+        // SAFETY: all bytes zero are an attribute that says nothing.
+        let mut attribute: sys::CUlaunchAttribute = unsafe { std::mem::zeroed() };
+        attribute.id = sys::CUlaunchAttributeID_enum::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+        attribute.value.programmaticStreamSerializationAllowed = 1;
+        let config = sys::CUlaunchConfig {
+            gridDimX: x,
+            gridDimY: y,
+            gridDimZ: z,
+            blockDimX: grid.threads,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: grid.shared_bytes,
+            hStream: live.stream,
+            attrs: &raw mut attribute,
+            numAttrs: u32::from(live.overlaps),
         };
+        // SAFETY: the caller's promise; parameter and attribute are copied before the call returns.
+        let launched =
+            unsafe { sys::cuLaunchKernelEx(&config, function, parameters.as_mut_ptr(), std::ptr::null_mut()) };
         check("cuLaunchKernel", launched)
             .map_err(|error| at(error, || format!("{}::{}", title(kernel.source, kernel.constants), kernel.entry)))
     }

@@ -15,7 +15,11 @@ pub fn check_cuda<O: Conform>(queue: &Queue, pool: &mut Pool, seed: u64, stride:
     let variants: Vec<&'static Variant<O>> =
         O::VARIANTS.iter().copied().filter(|variant| variant.place() == Place::Cuda).collect();
     let reference = O::VARIANTS[O::VARIANTS.len() - 1];
-    let has = |feature| feature != Feature::CublasLt || queue.blas().is_ok();
+    let has = |feature| match feature {
+        Feature::CublasLt => queue.blas().is_ok(),
+        Feature::TensorCores => !queue.is_emulated(),
+        _ => true,
+    };
     let verdict = |variant: &&'static Variant<O>| Verdict {
         id: variant.id,
         missing: variant.needs.iter().copied().find(|&feature| !has(feature)),

@@ -24,10 +24,12 @@ __device__ __forceinline__ u32 num_cached(const KvView& view, u32 layer, u32 hea
 }
 
 // The physical block with `position`.
-__device__ __forceinline__ u8* block_of(const Kv& kv, const KvView& view, u32 head, u32 position) {
+__device__ __forceinline__ u32 physical_block(const Kv& kv, const KvView& view, u32 head, u32 position) {
     u32 index = kv.layer * view.layer_stride + head * view.head_stride + position / BLOCK_SIZE - view.first_logical;
-    u64 physical = view.table[index] + kv.layer * view.layer_step + head * view.head_step;
-    return kv.storage + physical * BLOCK_BYTES;
+    return view.table[index] + kv.layer * view.layer_step + head * view.head_step;
+}
+__device__ __forceinline__ u8* block_of(const Kv& kv, const KvView& view, u32 head, u32 position) {
+    return kv.storage + physical_block(kv, view, head, position) * BLOCK_BYTES;
 }
 
 __device__ __forceinline__ u8* key_at(u8* block, u32 position) { return block + position % BLOCK_SIZE * K_BYTES; }

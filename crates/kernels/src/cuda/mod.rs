@@ -3,6 +3,7 @@
 //! A variant is a function on the host that puts kernels on a queue (`ops/<op>/cuda.rs`) and a source beside it
 //! (`cuda.cu`), specialised on the constants of the problem and compiled for the device that is there.
 
+pub(crate) mod fused;
 mod noise;
 
 use std::collections::BTreeMap;

@@ -1,30 +1,31 @@
 // Weights out of nothing: random codes in blocks whose scales make a spread of about 0.02, as trained ones have.
 
 struct Args {
-    unsigned short* out;
-    unsigned long long num_halves;
-    unsigned long long seed;
+    u16* out;
+    u64 num_halves;
+    u64 seed;
     // Halves per block, and where in a block its scale and its offset stand; none: as long as the block.
-    unsigned int block, scale_at, min_at;
+    u32 block, scale_at, min_at;
     // Their bits.
-    unsigned int scale, min;
+    u32 scale, min;
     // For floats: bits that are random, and those that are set in any case.
-    unsigned int keep, set;
+    u32 keep, set;
 };
 
-__device__ inline unsigned int mixed(unsigned long long x) {
+__device__ __forceinline__ u32 mixed(u64 x) {
     x = (x ^ (x >> 31)) * 0x7fb5d329728ea185ull;
     x = (x ^ (x >> 27)) * 0x81dadef4bc2dd44dull;
-    return (unsigned int)(x >> 33);
+    return (u32)(x >> 33);
 }
 
 extern "C" __global__ void noise(Args args) {
-    unsigned long long step = (unsigned long long)gridDim.x * blockDim.x;
-    for (unsigned long long i = (unsigned long long)blockIdx.x * blockDim.x + threadIdx.x; i < args.num_halves; i += step) {
-        unsigned int at = (unsigned int)(i % args.block);
-        unsigned int bits = (mixed(i + (args.seed << 40)) & args.keep) | args.set;
+    wait_for_inputs();
+    u64 step = (u64)gridDim.x * blockDim.x;
+    for (u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x; i < args.num_halves; i += step) {
+        u32 at = (u32)(i % args.block);
+        u32 bits = (mixed(i + (args.seed << 40)) & args.keep) | args.set;
         if (at == args.scale_at) bits = args.scale;
         if (at == args.min_at) bits = args.min;
-        args.out[i] = (unsigned short)bits;
+        args.out[i] = (u16)bits;
     }
 }

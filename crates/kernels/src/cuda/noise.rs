@@ -4,9 +4,9 @@ use device::cuda::{CudaError, Grid, Kernel, Queue, Source};
 use gguf::DType;
 use half::{bf16, f16};
 
-use super::blocks;
+use super::{PRELUDE, blocks};
 
-const SOURCE: Source = Source { name: "noise", parts: &[include_str!("noise.cu")] };
+const SOURCE: Source = Source { name: "noise", parts: &[PRELUDE, include_str!("noise.cu")] };
 
 /// Spread of the weights.
 const SPREAD: f32 = 0.02;

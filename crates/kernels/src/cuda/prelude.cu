@@ -13,13 +13,21 @@ typedef unsigned long long u64;
 #define INFINITY_F __int_as_float(0x7f800000)
 #define NAN_F __int_as_float(0x7fc00000)
 
-// A kernel may start while the one before it still runs; it must not touch memory before this. No effect unless it
-// was launched so.
-__device__ __forceinline__ void wait_for_inputs() {
+// A kernel may start while the one before it still runs; it must not touch what kernels of this step write before it
+// has waited. No effect unless it was launched so. Every kernel waits, so that what ran before the one before is done.
+__device__ __forceinline__ void let_next_start() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+__device__ __forceinline__ void wait() {
+#if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
+}
+__device__ __forceinline__ void wait_for_inputs() {
+    let_next_start();
+    wait();
 }
 
 // What kernels notice (`fault.rs`): bits of NaN, Inf, a scale out of range.

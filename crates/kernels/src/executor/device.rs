@@ -14,7 +14,7 @@ use device::cuda::{CudaError, Event, FaultPlace, Graph, Memory, Pinned, Queue};
 use gguf::DType;
 
 use super::{CacheSlot, Program, StepInputs, TurnKey};
-use crate::cuda::{DeviceWeights, Launcher, look_over};
+use crate::cuda::{DeviceWeights, Launcher, fused, look_over};
 use crate::fault::{Faults, Finding};
 use crate::kv::KvLayout;
 use crate::launch::{Frame, KvFrame, KvView, RowSet, Run, Slot};
@@ -359,9 +359,13 @@ impl DeviceSide {
             // Twice, for the time that a mark takes.
             marks.push((usize::MAX, self.queue.mark()?));
             marks.push((usize::MAX, self.queue.mark()?));
-            for index in range {
-                self.enqueue(steps, index..index + 1, frame)?;
-                marks.push((index, self.queue.mark()?));
+            let mut rest = range;
+            while !rest.is_empty() {
+                // What is one kernel is timed as the first of its steps.
+                let count = fused::find(&steps[rest.clone()], frame.num_rows).map_or(1, |fused| fused.len());
+                self.enqueue(steps, rest.start..rest.start + count, frame)?;
+                marks.push((rest.start, self.queue.mark()?));
+                rest.start += count;
             }
             Ok(())
         })?;
@@ -387,13 +391,20 @@ impl DeviceSide {
         Ok(times)
     }
 
-    /// Enqueues steps one by one.
+    /// Enqueues steps, those that go together as one kernel.
     pub(super) fn enqueue(&self, steps: &[Box<dyn Run>], range: Range<usize>, frame: &Frame) -> Result<(), CudaError> {
         let launcher = Launcher { queue: &self.queue, weights: &self.weights };
-        for index in range.clone() {
-            self.queue.set_fault_place(FaultPlace { word: self.fault.as_ptr().cast(), step: index as u64 + 1 });
+        let mut rest = range.clone();
+        while let Some(step) = steps[rest.clone()].first() {
+            self.queue.set_fault_place(FaultPlace { word: self.fault.as_ptr().cast(), step: rest.start as u64 + 1 });
+            let fused = fused::find(&steps[rest.clone()], frame.num_rows);
             // SAFETY: the frame is that of `begin`; the plan answers for its slots, and weights are never taken away.
-            unsafe { steps[index].enqueue(frame, &launcher) }?;
+            rest.start += unsafe {
+                match &fused {
+                    Some(fused) => fused.enqueue(frame, &launcher).map(|()| fused.len())?,
+                    None => step.enqueue(frame, &launcher).map(|()| 1)?,
+                }
+            };
         }
         if range.end == steps.len() && frame.num_logits > 0 {
             // SAFETY: as above; the logits lie in the arena.
@@ -402,20 +413,33 @@ impl DeviceSide {
         Ok(())
     }
 
-    /// Copies what the host reads into its arena, and waits for it.
+    /// Copies what the host reads into its arena, and waits for it. As much as there is locked memory for is on its way
+    /// at once.
     pub(super) fn fetch(&mut self, transfers: &[Transfer], frame: &Frame, to: &Buffer) -> Result<(), CudaError> {
+        let mut pieces: Vec<(usize, usize)> = Vec::new(); // of the arena: place and length
         for (slot, bytes) in transfers.iter().map(|transfer| transfer.range(frame)) {
-            for first in (0..bytes).step_by(FETCH_BYTES) {
-                let len = FETCH_BYTES.min(bytes - first);
-                // SAFETY: the plan answers for its slots lying inside both arenas; the workers are idle.
+            let parts = (0..bytes).step_by(FETCH_BYTES);
+            pieces.extend(parts.map(|first| (slot.0 + first, FETCH_BYTES.min(bytes - first))));
+        }
+        let mut rest = &pieces[..];
+        while !rest.is_empty() {
+            let (mut count, mut used) = (0, 0);
+            while let Some((place, len)) = rest.get(count).filter(|(_, len)| used + len <= FETCH_BYTES) {
+                let fetched = &mut self.fetched.as_mut_slice()[used..used + len];
+                // SAFETY: the plan answers for its slots lying inside both arenas.
+                unsafe { self.queue.download(self.arena.as_ptr().add(*place), fetched) }?;
+                (count, used) = (count + 1, used + len);
+            }
+            self.queue.synchronize()?;
+            let mut from = self.fetched.as_slice().as_ptr();
+            for (place, len) in &rest[..count] {
+                // SAFETY: as above; the workers are idle, and the copies are done.
                 unsafe {
-                    let from = self.arena.as_ptr().add(slot.0 + first);
-                    self.queue.download(from, &mut self.fetched.as_mut_slice()[..len])?;
-                    self.queue.synchronize()?;
-                    let from = self.fetched.as_slice().as_ptr();
-                    std::ptr::copy_nonoverlapping(from, to.as_ptr().add(slot.0 + first), len);
+                    std::ptr::copy_nonoverlapping(from, to.as_ptr().add(*place), *len);
+                    from = from.add(*len);
                 }
             }
+            rest = &rest[count..];
         }
         Ok(())
     }

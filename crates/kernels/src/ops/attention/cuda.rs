@@ -1,11 +1,12 @@
-//! `attention` on CUDA devices, in f32: any shape. Keys are cut into parts where rows and heads alone would leave
-//! multiprocessors without work.
+//! `attention` on CUDA devices: on tensor cores over a cache of halves, in f32 for any shape. Keys are cut into parts
+//! where rows and heads alone would leave multiprocessors without work.
 
 use device::Feature;
-use device::cuda::{CudaError, FaultPlace, Grid, Kernel, Source};
+use device::cuda::{Constant, CudaError, FaultPlace, Grid, Kernel, Source};
 
 use super::{Args, Attention, Desc};
 use crate::cuda::{KV, Kv, Launcher, PRELUDE, has_codec, kv_constants};
+use crate::kv::{KvLayout, KvType};
 use crate::variant::{Exactness, Launch, Variant};
 
 /// Caches of f32 and f16, head dimensions up to 256.
@@ -16,6 +17,33 @@ pub const VARIANT: Variant<Attention> = Variant {
     accepts: |desc| has_codec(&desc.layout) && desc.layout.head_dim_k <= 256 && desc.layout.head_dim_v <= 256,
     launch: Launch::Cuda(attention),
 };
+
+/// Caches of f16 with a layout that fragments can be read from: queries and weights become halves, two roundings of
+/// 2^-11.
+pub const HALVES: Variant<Attention> = Variant {
+    id: "attention/f16/cuda-mma",
+    needs: &[Feature::Cuda, Feature::TensorCores],
+    exactness: Exactness::Rounded { rel_ppb: 1_100_000 },
+    accepts: |desc| {
+        let KvLayout { k, v, head_dim_k, head_dim_v, block_size, .. } = desc.layout;
+        (k, v, block_size) == (KvType::F16, KvType::F16, 16)
+            && head_dim_k == head_dim_v
+            && matches!(head_dim_k, 64 | 96 | 128 | 256)
+    },
+    launch: Launch::Cuda(halves),
+};
+
+const DECODE: Source = Source {
+    name: "attention_decode",
+    parts: &[PRELUDE, KV, include_str!("cuda_mma.cu"), include_str!("cuda_decode.cu")],
+};
+const PREFILL: Source = Source {
+    name: "attention_prefill",
+    parts: &[PRELUDE, KV, include_str!("cuda_mma.cu"), include_str!("cuda_prefill.cu")],
+};
+
+/// Sequences with fewer rows than this on average are computed row by row.
+const LEAST_PREFILL_ROWS: usize = 8;
 
 const SOURCE: Source = Source { name: "attention", parts: &[PRELUDE, KV, include_str!("cuda.cu")] };
 
@@ -71,4 +99,93 @@ unsafe fn attention(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result
         let grid = Grid { blocks: [args.num_rows as u32, desc.num_heads as u32, 1], ..grid };
         launcher.launch(&kernel("merge"), grid, &device_args)
     }
+}
+
+/// `Args` of `cuda_decode.cu`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct DecodeArgs {
+    q: *const f32,
+    out: *mut f32,
+    partial: *mut f32,
+    counters: *mut u32,
+    kv: Kv,
+    fault: FaultPlace,
+    num_parts: u32,
+    window: u32,
+    scale: f32,
+    softcap: f32,
+}
+
+/// `Args` of `cuda_prefill.cu`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct PrefillArgs {
+    q: *const f32,
+    out: *mut f32,
+    kv: Kv,
+    fault: FaultPlace,
+    window: u32,
+    scale: f32,
+    softcap: f32,
+}
+
+unsafe fn halves(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), CudaError> {
+    let mut constants = kv_constants(&desc.layout).to_vec();
+    constants.push(("NUM_HEADS", desc.num_heads as i64));
+    let is_decode = args.num_rows < LEAST_PREFILL_ROWS * args.kv.num_views;
+    let both = launcher.queue.is_rehearsing();
+    // SAFETY: the caller's promise.
+    unsafe {
+        if is_decode || both {
+            decode(desc, args, launcher, &constants)?;
+        }
+        if !is_decode || both { prefill(desc, args, launcher, &constants) } else { Ok(()) }
+    }
+}
+
+unsafe fn decode(desc: &Desc, args: &Args, launcher: &Launcher<'_>, constants: &[Constant]) -> Result<(), CudaError> {
+    let KvLayout { num_kv_heads, head_dim_v, .. } = desc.layout;
+    // One block of threads per multiprocessor; a row and KV head has as many as there are for it.
+    let columns = num_kv_heads * (desc.num_heads / num_kv_heads).div_ceil(8);
+    let num_parts = (launcher.queue.num_sms() as usize / (columns * args.num_rows).max(1)).clamp(1, MOST_PARTS);
+    let partial_len = args.num_rows * desc.num_heads * num_parts * (head_dim_v + 2);
+    let device_args = DecodeArgs {
+        q: args.q,
+        out: args.out,
+        partial: launcher.queue.scratch(if num_parts > 1 { partial_len * size_of::<f32>() } else { 0 })?.cast(),
+        counters: launcher.queue.counters(args.num_rows * columns)?,
+        kv: Kv::new(&args.kv, desc.layer),
+        fault: launcher.queue.fault_place(),
+        num_parts: num_parts as u32,
+        window: desc.window,
+        scale: desc.scale,
+        softcap: desc.softcap,
+    };
+    let threads = if head_dim_v > 128 { 128 } else { 256 };
+    let grid = Grid { blocks: [num_parts as u32, columns as u32, args.num_rows as u32], threads, shared_bytes: 0 };
+    // SAFETY: the caller's promise; the struct is that of the source.
+    unsafe { launcher.launch(&Kernel { source: &DECODE, entry: "decode", constants }, grid, &device_args) }
+}
+
+unsafe fn prefill(desc: &Desc, args: &Args, launcher: &Launcher<'_>, constants: &[Constant]) -> Result<(), CudaError> {
+    let head_dim = desc.layout.head_dim_k;
+    let device_args = PrefillArgs {
+        q: args.q,
+        out: args.out,
+        kv: Kv::new(&args.kv, desc.layer),
+        fault: launcher.queue.fault_place(),
+        window: desc.window,
+        scale: desc.scale,
+        softcap: desc.softcap,
+    };
+    let (warps, tile_keys) = if head_dim > 128 { (8, 32) } else { (4, 64) };
+    let rows = 16 * warps;
+    // Two tiles of keys, two of values, and the queries.
+    let shared_bytes = ((4 * tile_keys + rows) * head_dim * size_of::<u16>()) as u32;
+    // No sequence has more than one block of rows that is not full.
+    let runs = args.num_rows / rows + args.kv.num_views;
+    let grid = Grid { blocks: [desc.num_heads as u32, runs as u32, 1], threads: 32 * warps as u32, shared_bytes };
+    // SAFETY: the caller's promise; the struct is that of the source.
+    unsafe { launcher.launch(&Kernel { source: &PREFILL, entry: "prefill", constants }, grid, &device_args) }
 }

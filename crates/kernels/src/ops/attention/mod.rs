@@ -118,6 +118,7 @@ impl Op for Attention {
         &cpu_bytes::AVX512VNNI,
         #[cfg(target_arch = "x86_64")]
         &cpu_bytes::AVX2,
+        &cuda::HALVES,
         &cuda::VARIANT,
         &REFERENCE,
     ];

@@ -30,7 +30,13 @@ struct DeviceArgs {
 }
 
 unsafe fn norm(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), CudaError> {
-    let kernel = Kernel { source: &SOURCE, entry: "norm_rows", constants: &[] };
+    let fours = desc.width.div_ceil(4).next_multiple_of(32);
+    let (entry, threads) = match desc.width.is_multiple_of(4) {
+        true if fours <= 1024 => ("norm_1", fours),
+        true if fours <= 2048 => ("norm_2", fours.div_ceil(2).next_multiple_of(32)),
+        _ => ("norm_rows", desc.width.next_multiple_of(32).clamp(32, 1024)),
+    };
+    let kernel = Kernel { source: &SOURCE, entry, constants: &[] };
     let device_args = DeviceArgs {
         x: args.x,
         weight: launcher.weight(args.weight),
@@ -39,7 +45,6 @@ unsafe fn norm(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), 
         fault: launcher.queue.fault_place(),
         eps: desc.eps,
     };
-    let threads = desc.width.next_multiple_of(32).clamp(32, 256) as u32;
     // SAFETY: the caller's promise; the struct is that of the source.
-    unsafe { launcher.launch(&kernel, Grid::row((args.num_rows * desc.groups) as u32, threads), &device_args) }
+    unsafe { launcher.launch(&kernel, Grid::row((args.num_rows * desc.groups) as u32, threads as u32), &device_args) }
 }

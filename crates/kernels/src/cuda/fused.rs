@@ -1,0 +1,197 @@
+//! Steps that follow one another on a device as one kernel, found when they are put on the queue: residual addition, norm
+//! and int8 codes; gated activation and codes; rotation of queries and keys and the store. Plans know nothing of it, and
+//! the values are those of the steps one by one. Called by `executor/device`.
+
+use device::cuda::{CudaError, FaultPlace, Grid, Kernel, Source};
+
+use super::{KV, Kv, Launcher, PRELUDE, blocks, has_codec, kv_constants};
+use crate::launch::{Frame, Run, Step};
+use crate::op::Op;
+use crate::ops::glu::Activation;
+use crate::ops::rope::Pairing;
+use crate::ops::{Add, Glu, KvStore, Norm, Quantize, Rope, quantize};
+use crate::variant::Place;
+
+/// The first steps of a list as one kernel.
+pub(crate) enum Fused<'a> {
+    Norm { add: Option<&'a Step<Add>>, norm: &'a Step<Norm>, quantize: Option<&'a Step<Quantize>> },
+    Glu { glu: &'a Step<Glu>, quantize: &'a Step<Quantize> },
+    Rope { q: &'a Step<Rope>, k: &'a Step<Rope>, store: &'a Step<KvStore> },
+}
+
+const SOURCE: Source = Source { name: "fused", parts: &[PRELUDE, include_str!("fused.cu")] };
+const ROPE_SOURCE: Source = Source { name: "fused_rope", parts: &[PRELUDE, KV, include_str!("fused_rope.cu")] };
+
+/// Widest row that a block of threads holds in its registers.
+const WIDEST: usize = 8192;
+
+/// Most rows for which rotation and store are one kernel: with more, one launch less is no gain, and its small blocks of
+/// threads read memory slower.
+const MOST_ROPE_ROWS: usize = 128;
+
+/// What the first of `steps` can be done together with in a step of so many rows.
+pub(crate) fn find(steps: &[Box<dyn Run>], num_rows: usize) -> Option<Fused<'_>> {
+    norm(steps).or_else(|| glu(steps)).or_else(|| rope(steps).filter(|_| num_rows <= MOST_ROPE_ROWS))
+}
+
+/// Step `index`, if it is of that op and on the op's own kernel for devices.
+fn step<O: Op>(steps: &[Box<dyn Run>], index: usize) -> Option<&Step<O>> {
+    let step = steps.get(index)?.as_any().downcast_ref::<Step<O>>()?;
+    let own = O::VARIANTS.iter().find(|variant| variant.place() == Place::Cuda)?;
+    (own.id == step.variant.id).then_some(step)
+}
+
+fn norm(steps: &[Box<dyn Run>]) -> Option<Fused<'_>> {
+    let add = step::<Add>(steps, 0);
+    let first = usize::from(add.is_some());
+    let norm = step::<Norm>(steps, first).filter(|norm| {
+        let width = norm.desc.width;
+        norm.desc.groups == 1 && width.is_multiple_of(4) && width <= WIDEST && norm.slots.out != norm.slots.x
+    })?;
+    let fits = |add: &&Step<Add>| add.slots.x == norm.slots.x && add.slots.rows == norm.slots.rows;
+    if !add.iter().all(fits) {
+        return None;
+    }
+    let quantize = step::<Quantize>(steps, first + 1)
+        .filter(|quantize| quantize.slots.x == norm.slots.out && quantize.slots.rows == norm.slots.rows);
+    (add.is_some() || quantize.is_some()).then_some(Fused::Norm { add, norm, quantize })
+}
+
+fn glu(steps: &[Box<dyn Run>]) -> Option<Fused<'_>> {
+    let (glu, quantize) = (step::<Glu>(steps, 0)?, step::<Quantize>(steps, 1)?);
+    let fits = quantize.slots.x == glu.slots.out && quantize.slots.rows == glu.slots.rows;
+    fits.then_some(Fused::Glu { glu, quantize })
+}
+
+fn rope(steps: &[Box<dyn Run>]) -> Option<Fused<'_>> {
+    let (q, k, store) = (step::<Rope>(steps, 0)?, step::<Rope>(steps, 1)?, step::<KvStore>(steps, 2)?);
+    let alike = q.slots.table == k.slots.table
+        && (q.desc.head_dim, q.desc.rotary_dim) == (k.desc.head_dim, k.desc.rotary_dim)
+        && q.desc.pairing == k.desc.pairing;
+    let layout = &store.desc.layout;
+    let fits = store.slots.k == k.slots.x
+        && (k.desc.num_heads, k.desc.head_dim) == (layout.num_kv_heads, layout.head_dim_k)
+        && has_codec(layout);
+    (alike && fits).then_some(Fused::Rope { q, k, store })
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct NormArgs {
+    x: *mut f32,
+    y: *const f32,
+    weight: *const f32,
+    out: *mut f32,
+    codes: *mut u8,
+    row_bytes: u64,
+    norm_fault: FaultPlace,
+    code_fault: FaultPlace,
+    width: u32,
+    eps: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct GluArgs {
+    gate: *const f32,
+    up: *const f32,
+    out: *mut f32,
+    codes: *mut u8,
+    row_bytes: u64,
+    code_fault: FaultPlace,
+    width: u32,
+    gelu_tanh: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct RopeArgs {
+    q: *mut f32,
+    k: *mut f32,
+    v: *const f32,
+    table: *const f32,
+    kv: Kv,
+    fault: FaultPlace,
+    rotary_dim: u32,
+}
+
+impl Fused<'_> {
+    /// How many steps it is.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Fused::Norm { add, quantize, .. } => 1 + usize::from(add.is_some()) + usize::from(quantize.is_some()),
+            Fused::Glu { .. } => 2,
+            Fused::Rope { .. } => 3,
+        }
+    }
+
+    /// Puts it on the queue, whose fault place is that of the first of its steps.
+    ///
+    /// # Safety
+    /// As [`Run::enqueue`].
+    pub(crate) unsafe fn enqueue(&self, frame: &Frame, launcher: &Launcher<'_>) -> Result<(), CudaError> {
+        let first = launcher.queue.fault_place();
+        let fault = |later: usize| FaultPlace { step: first.step + later as u64, ..first };
+        // SAFETY: the caller's promise; the structs are those of the sources.
+        unsafe {
+            match self {
+                Fused::Norm { add, norm, quantize } => {
+                    let before = usize::from(add.is_some());
+                    let width = norm.desc.width;
+                    let args = NormArgs {
+                        x: frame.at(norm.slots.x),
+                        y: add.map_or(std::ptr::null(), |add| frame.at::<f32>(add.slots.y)),
+                        weight: launcher.weight(norm.slots.weight.0.cast()),
+                        out: frame.at(norm.slots.out),
+                        codes: quantize.map_or(std::ptr::null_mut(), |quantize| frame.at(quantize.slots.out)),
+                        row_bytes: quantize::row_bytes(width) as u64,
+                        norm_fault: fault(before),
+                        code_fault: fault(before + 1),
+                        width: width as u32,
+                        eps: norm.desc.eps,
+                    };
+                    let fours = width / 4;
+                    let (entry, threads) =
+                        if fours <= 1024 { ("norm_1", fours) } else { ("norm_2", fours.div_ceil(2)) };
+                    let kernel = Kernel { source: &SOURCE, entry, constants: &[] };
+                    let rows = frame.rows(norm.slots.rows) as u32;
+                    launcher.launch(&kernel, Grid::row(rows, threads.next_multiple_of(32) as u32), &args)
+                }
+                Fused::Glu { glu, quantize } => {
+                    let width = glu.desc.width;
+                    let args = GluArgs {
+                        gate: frame.at(glu.slots.gate),
+                        up: frame.at(glu.slots.up),
+                        out: frame.at(glu.slots.out),
+                        codes: frame.at(quantize.slots.out),
+                        row_bytes: quantize::row_bytes(width) as u64,
+                        code_fault: fault(1),
+                        width: width as u32,
+                        gelu_tanh: u32::from(glu.desc.activation == Activation::GeluTanh),
+                    };
+                    let kernel = Kernel { source: &SOURCE, entry: "glu", constants: &[] };
+                    let grid = [blocks(width / 4, 256), frame.rows(glu.slots.rows) as u32, 1];
+                    launcher.launch(&kernel, Grid { blocks: grid, threads: 256, shared_bytes: 0 }, &args)
+                }
+                Fused::Rope { q, k, store } => {
+                    let args = RopeArgs {
+                        q: frame.at(q.slots.x),
+                        k: frame.at(k.slots.x),
+                        v: frame.at(store.slots.v),
+                        table: frame.at(q.slots.table),
+                        kv: Kv::new(&frame.group(store.desc.group), store.desc.layer),
+                        fault: fault(2),
+                        rotary_dim: q.desc.rotary_dim as u32,
+                    };
+                    let mut constants = kv_constants(&store.desc.layout).to_vec();
+                    let adjacent = i64::from(q.desc.pairing == Pairing::Adjacent);
+                    constants.extend([("NUM_HEADS", q.desc.num_heads as i64), ("ADJACENT", adjacent)]);
+                    let kernel = Kernel { source: &ROPE_SOURCE, entry: "rope_store", constants: &constants };
+                    let heads = q.desc.num_heads + 2 * store.desc.layout.num_kv_heads;
+                    let grid = Grid { blocks: [frame.num_rows as u32, heads as u32, 1], threads: 64, shared_bytes: 0 };
+                    launcher.launch(&kernel, grid, &args)
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+// Attention of many rows over a cache of halves, after FlashAttention 2 (arXiv 2307.08691): a block has ROWS rows of one
+// sequence and one query head, a warp 16 * HEIGHT of them; keys and values come in tiles of KEYS, the next one on its way
+// while this one is computed with. Queries stay in shared memory: registers hold sums and scores.
+struct Args {
+    const float* q;
+    float* out;
+    Kv kv;
+    FaultPlace fault;
+    u32 window;
+    float scale;
+    float softcap;
+};
+
+#define WARPS (DIM_K > 128 ? 8 : 4)
+#define HEIGHT 1 // twice as many rows a warp are no faster, and leave multiprocessors without work in short prompts
+#define ROWS (16 * HEIGHT * WARPS)
+#define KEYS (DIM_K > 128 ? 32 : 64)
+#define STAGES 2
+#define DIM DIM_K
+// Pieces of 16 bytes; those of a row lie in the order of their numbers XOR the row's, so that no two of eight rows
+// meet in a bank.
+#define PIECES (DIM / 8)
+#define TILE_BYTES (KEYS * DIM * 2)
+#define THREADS (32 * WARPS)
+
+__device__ __forceinline__ u32 place(u32 row, u32 piece) {
+    u32 turn = PIECES % 8 == 0 ? row % 8 : row / 2 % 4;
+    return (row * PIECES + (piece ^ turn)) * 16;
+}
+
+// The place in `tile` of what lies 2 * j pieces behind `piece`, an even number but for a lane's own. Where rows are whole
+// lines that is one operation on the address of `piece`.
+__device__ __forceinline__ u32 along(u32 tile, u32 row, u32 piece, int j) {
+    return PIECES % 8 == 0 ? (tile + place(row, piece)) ^ 32 * j : tile + place(row, piece + 2 * j);
+}
+
+// The view that the `index`th run of ROWS rows belongs to, and its first row within the view; false when there are
+// fewer.
+__device__ __forceinline__ bool rows_of(const Kv& kv, u32 index, u32& view, u32& first) {
+    for (u32 i = 0; i < kv.num_views; i++) {
+        u32 runs = (kv.views[i].num_rows + ROWS - 1) / ROWS;
+        if (index < runs) {
+            view = i, first = index * ROWS;
+            return true;
+        }
+        index -= runs;
+    }
+    return false;
+}
+
+// Where a thread finds its pieces of a tile, copy by copy. Where as many rows are copied at a time as half of a block
+// has, two copies in turn are from one block.
+#define COPIES (KEYS * PIECES / THREADS)
+#define IN_BLOCK (THREADS / PIECES == 8 ? 2 : 1)
+struct Sources {
+    u32 block[COPIES / IN_BLOCK];
+};
+
+// Looks the blocks of a tile up. Tiles begin where blocks do.
+__device__ __forceinline__ void find(Sources& sources, const Kv& kv, const KvView& view, u32 head, u32 tile, u32 end) {
+#pragma unroll
+    for (int i = 0; i < COPIES / IN_BLOCK; i++) {
+        u32 position = min(tile + (threadIdx.x + i * IN_BLOCK * THREADS) / PIECES, end - 1);
+        sources.block[i] = physical_block(kv, view, head, position);
+    }
+}
+
+// Sends for the keys or the values (`which` half of the blocks) of a tile.
+__device__ __forceinline__ void send_for(u32 to, const Kv& kv, const Sources& sources, u32 tile, u32 end, int which) {
+#pragma unroll
+    for (int i = 0; i < COPIES; i++) {
+        int number = threadIdx.x + i * THREADS, key = number / PIECES, piece = number % PIECES;
+        const u8* from = kv.storage + sources.block[i / IN_BLOCK] * BLOCK_BYTES + ((which * 16 + key % 16) * DIM + 8 * piece) * 2;
+        copy_16(to + place(key, piece), from, tile + key < end);
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, DIM > 128 ? 1 : 2) prefill(Args args) {
+    extern __shared__ __align__(1024) u8 shared[];
+    wait_for_inputs();
+    const Kv& kv = args.kv;
+    u32 index, first_row, head = blockIdx.x, kv_head = head / GROUP;
+    // The longest reaches first: what starts late is short.
+    if (!rows_of(kv, gridDim.y - 1 - blockIdx.y, index, first_row)) return;
+    const KvView& view = kv.views[index];
+    u32 oldest = num_cached(view, kv.layer, kv_head) + first_row; // the last key that the first row sees
+    u32 num_rows = min((u32)ROWS, view.num_rows - first_row), end = oldest + num_rows;
+    u32 start = args.window && oldest + 1 > args.window ? (oldest + 1 - args.window) / 16 * 16 : 0;
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    u32 keys = shared_address(shared), values = keys + STAGES * TILE_BYTES;
+    u32 queries = values + STAGES * TILE_BYTES + warp * (16 * HEIGHT * DIM * 2);
+
+    Sources sources; // of the tile that is sent for next
+    find(sources, kv, view, kv_head, start, end);
+    send_for(keys, kv, sources, start, end, 0);
+    send_for(values, kv, sources, start, end, 1);
+    copies_sent();
+    find(sources, kv, view, kv_head, start + KEYS, end);
+    u32 warp_row = 16 * HEIGHT * warp;
+    const float* rows = args.q + ((u64)(view.first_row + first_row + warp_row) * NUM_HEADS + head) * DIM;
+    for (int i = lane; i < 16 * HEIGHT * PIECES; i += 32) {
+        u32 row = i / PIECES, piece = i % PIECES;
+        float4 low = {0, 0, 0, 0}, high = {0, 0, 0, 0};
+        if (warp_row + row < num_rows) {
+            const float4* from = (const float4*)(rows + (u64)row * NUM_HEADS * DIM + 8 * piece);
+            low = from[0], high = from[1];
+        }
+        store_16(queries + place(row, piece), pair(low.x, low.y), pair(low.z, low.w), pair(high.x, high.y),
+                 pair(high.z, high.w));
+    }
+    float scale = args.softcap > 0 ? args.scale : args.scale * LOG2E;
+    float factor = args.softcap > 0 ? 1.0f : scale; // what scores are still to be multiplied with
+    float sum[HEIGHT][DIM / 8][4] = {};
+    float largest[HEIGHT][2], total[HEIGHT][2] = {};
+#pragma unroll
+    for (int m = 0; m < HEIGHT; m++) largest[m][0] = largest[m][1] = NOTHING;
+    u32 first_of_warp = oldest + warp_row; // the last key that its first row sees; all rows see what is between the two
+    u32 end_of_warp = first_of_warp + 16 * HEIGHT;
+    u32 seen_from = args.window && end_of_warp > args.window ? end_of_warp - args.window : 0;
+
+    int stage = 0;
+    for (u32 tile = start; tile < end; tile += KEYS, stage ^= 1) {
+        copies_done<0>();
+        __syncthreads();
+        if (tile + KEYS < end) {
+            send_for(keys + (stage ^ 1) * TILE_BYTES, kv, sources, tile + KEYS, end, 0);
+            send_for(values + (stage ^ 1) * TILE_BYTES, kv, sources, tile + KEYS, end, 1);
+            copies_sent();
+            find(sources, kv, view, kv_head, tile + 2 * KEYS, end);
+        }
+        // Rows of a warp that all end before the tile have nothing to do with it but to wait.
+        bool idle = tile >= end_of_warp;
+        u32 key_tile = keys + stage * TILE_BYTES, value_tile = values + stage * TILE_BYTES;
+        float score[HEIGHT][KEYS / 8][4] = {};
+        if (!idle)
+#pragma unroll
+            for (int j = 0; j < DIM / 16; j++) {
+                u32 q[HEIGHT][4];
+#pragma unroll
+                for (int m = 0; m < HEIGHT; m++)
+                    load_four(q[m], along(queries, lane % 16, lane / 16, j) + m * 16 * DIM * 2);
+#pragma unroll
+                for (int n = 0; n < KEYS / 16; n++) {
+                    u32 b[4]; // keys 16n.. and 16n + 8.., each with both halves of 16 dimensions
+                    load_four(b, along(key_tile, lane % 8 + lane / 16 * 8, lane / 8 % 2, j) + n * 16 * DIM * 2);
+#pragma unroll
+                    for (int m = 0; m < HEIGHT; m++) {
+                        mma(score[m][2 * n], q[m][0], q[m][1], q[m][2], q[m][3], b[0], b[1]);
+                        mma(score[m][2 * n + 1], q[m][0], q[m][1], q[m][2], q[m][3], b[2], b[3]);
+                    }
+                }
+            }
+        bool whole = tile + KEYS - 1 <= first_of_warp && tile >= seen_from;
+        if (!idle)
+#pragma unroll
+        for (int m = 0; m < HEIGHT; m++) {
+            if (args.softcap > 0) {
+#pragma unroll
+                for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+                    for (int c = 0; c < 4; c++) score[m][n][c] = capped(score[m][n][c], scale, args.softcap);
+            }
+            if (!whole) {
+#pragma unroll
+                for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+                    for (int c = 0; c < 4; c++) {
+                        u32 key = tile + 8 * n + 2 * t + c % 2, last = first_of_warp + 16 * m + g + c / 2 * 8;
+                        bool seen = key <= last && (!args.window || key + args.window > last);
+                        if (!seen) score[m][n][c] = NOTHING;
+                    }
+            }
+#pragma unroll
+            for (int r = 0; r < 2; r++) {
+                float now = largest[m][r];
+#pragma unroll
+                for (int n = 0; n < KEYS / 8; n++) now = fmaxf(now, fmaxf(score[m][n][2 * r], score[m][n][2 * r + 1]));
+                now = fmaxf(now, __shfl_xor_sync(FULL, now, 1));
+                now = fmaxf(now, __shfl_xor_sync(FULL, now, 2));
+                float base = now == NOTHING ? 0.0f : now * factor;
+                float shrink = exp2_of(largest[m][r] * factor - base);
+                largest[m][r] = now;
+                float part = 0;
+#pragma unroll
+                for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+                    for (int c = 2 * r; c < 2 * r + 2; c++) {
+                        score[m][n][c] = exp2_of(score[m][n][c] * factor - base);
+                        part += score[m][n][c];
+                    }
+                total[m][r] = total[m][r] * shrink + part;
+#pragma unroll
+                for (int d = 0; d < DIM / 8; d++) sum[m][d][2 * r] *= shrink, sum[m][d][2 * r + 1] *= shrink;
+            }
+        }
+        if (!idle)
+#pragma unroll
+            for (int n = 0; n < KEYS / 16; n++) {
+                u32 a[HEIGHT][4];
+#pragma unroll
+                for (int m = 0; m < HEIGHT; m++)
+#pragma unroll
+                    for (int i = 0; i < 4; i++)
+                        a[m][i] = pair(score[m][2 * n + i / 2][i % 2 * 2], score[m][2 * n + i / 2][i % 2 * 2 + 1]);
+#pragma unroll
+                for (int d = 0; d < DIM / 16; d++) {
+                    u32 b[4]; // dimensions 16d.. and 16d + 8.., each with both halves of 16 keys
+                    load_four_turned(b, along(value_tile, lane % 16, lane / 16, d) + n * 16 * DIM * 2);
+#pragma unroll
+                    for (int m = 0; m < HEIGHT; m++) {
+                        mma(sum[m][2 * d], a[m][0], a[m][1], a[m][2], a[m][3], b[0], b[1]);
+                        mma(sum[m][2 * d + 1], a[m][0], a[m][1], a[m][2], a[m][3], b[2], b[3]);
+                    }
+                }
+            }
+    }
+    float* out = args.out + ((u64)(view.first_row + first_row + warp_row) * NUM_HEADS + head) * DIM;
+#pragma unroll
+    for (int m = 0; m < HEIGHT; m++)
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            float all = total[m][r];
+            all += __shfl_xor_sync(FULL, all, 1);
+            all += __shfl_xor_sync(FULL, all, 2);
+            u32 row = 16 * m + g + 8 * r;
+            if (warp_row + row >= num_rows) continue;
+            if (t == 0 && !(all > 0 && all < INFINITY_F)) raise(args.fault, faults_of(all));
+            float inverse = 1.0f / all;
+#pragma unroll
+            for (int d = 0; d < DIM / 8; d++) {
+                float2 two = {sum[m][d][2 * r] * inverse, sum[m][d][2 * r + 1] * inverse};
+                *(float2*)(out + (u64)row * NUM_HEADS * DIM + 8 * d + 2 * t) = two;
+            }
+        }
+}
