@@ -16,7 +16,7 @@ pub mod ops;
 pub mod packed;
 pub mod record;
 mod rows;
-mod scratch;
+pub mod scratch;
 pub mod select;
 pub mod simd;
 pub mod table;

@@ -3,8 +3,9 @@
 #![deny(unsafe_code)]
 
 mod flash_sampling;
+mod sage_attention;
 
 use engine::technique::Technique;
 
 /// Every technique.
-pub const CATALOG: &[&Technique] = &[&flash_sampling::TECHNIQUE];
+pub const CATALOG: &[&Technique] = &[&flash_sampling::TECHNIQUE, &sage_attention::TECHNIQUE];

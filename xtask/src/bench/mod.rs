@@ -5,6 +5,7 @@
 //! [`chaski`] and [`llama_cpp`] find and build the programs, [`duel`] runs them in turn, [`machine`] says where,
 //! [`results`] keeps the rows as JSON and Markdown, [`chart`] draws them.
 
+mod attention;
 mod chart;
 mod chaski;
 mod duel;
@@ -26,10 +27,11 @@ use std::path::{Path, PathBuf};
 /// Runs the bench called `name`.
 pub fn run(root: &Path, name: &str, args: &[&str]) -> Result<()> {
     match name {
+        "attention" => attention::run(root, args),
         "peers" => peers::run(root, args),
         "sampling" => sampling::run(root, args),
         "serve" => serve::run(root, args),
-        other => bail!("unknown bench `{other}`; there are: peers, sampling, serve"),
+        other => bail!("unknown bench `{other}`; there are: attention, peers, sampling, serve"),
     }
 }
 

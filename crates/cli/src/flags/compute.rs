@@ -95,7 +95,7 @@ pub const FLAGS: &[Flag] = &[
     Flag::value(
         &["-ctk", "--cache-type-k"],
         "TYPE",
-        "how keys are cached: f16 (default), bf16, q8_0 (8-bit codes), q4_0 (4-bit codes, rotated) or f32 (other plans)",
+        "how keys are cached: f16 (default), bf16, q8_0 (8-bit codes), q4_0 (4-bit codes) or f32 (other plans)",
     )
     .env("LLAMA_ARG_CACHE_TYPE_K")
     .on(GROUP, ONE)

@@ -259,7 +259,7 @@ fn terms(desc: &Desc, contents: &cache::Contents, q: &[f32]) -> Vec<f32> {
         let (keys, values) = (&keys[first * dim_k..][..(position + 1 - first) * dim_k], &values[first * dim_v..]);
         let mut values = values[..(position + 1 - first) * dim_v].to_vec();
         // A rotated value has its errors before it is rotated back, which spreads them over the whole part.
-        let rotated = desc.layout.v.is_rotated();
+        let rotated = desc.layout.v.is_quantized();
         if rotated {
             values.chunks_exact_mut(dim_v).for_each(hadamard);
         }

@@ -24,7 +24,11 @@ const MAGIC: f32 = 12_582_912.0;
 #[inline(always)]
 pub fn scale(values: &[f32], largest_code: f32) -> (f32, f32) {
     let largest = values.iter().map(|value| value.to_bits() & 0x7fff_ffff).max().unwrap_or(0);
-    let largest = f32::from_bits(largest);
+    scale_of(f32::from_bits(largest), largest_code)
+}
+
+#[inline(always)]
+fn scale_of(largest: f32, largest_code: f32) -> (f32, f32) {
     if !largest.is_finite() {
         (f32::NAN, 0.0)
     } else if largest < 1e-30 {
@@ -39,6 +43,13 @@ pub fn scale(values: &[f32], largest_code: f32) -> (f32, f32) {
 pub fn code(value: f32, factor: f32) -> i8 {
     let code = (value * factor + MAGIC).to_bits() as i8;
     if factor == 0.0 { 0 } else { code }
+}
+
+/// Scale of signed 8-bit codes of a vector whose largest value has that size, and the factor that makes codes of its
+/// values.
+#[inline(always)]
+pub fn code_scale(largest: f32) -> (f32, f32) {
+    scale_of(largest, 127.0)
 }
 
 /// Signed 8-bit codes of a vector that is not stored, such as a query; gives their scale.

@@ -1,7 +1,7 @@
 //! The Hadamard rotation of a head: `H / √n` of Sylvester's construction, which is its own inverse.
 //!
 //! Every value becomes a sum of all values with signs, so an outlier is spread evenly and the largest code
-//! no longer belongs to one channel. Called when vectors of a rotated type are stored, and by the attention
+//! no longer belongs to one channel. Called when vectors are stored as codes, and by the attention
 //! kernels on queries and outputs: `(H q) · (H k) = q · k`, and `H (Σ w H v) = Σ w v`.
 
 /// Most values of a rotated vector.

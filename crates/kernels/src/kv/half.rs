@@ -78,8 +78,7 @@ impl KvHalf {
                     let out = std::slice::from_raw_parts_mut(row.cast::<bf16>(), values.len());
                     out.iter_mut().zip(values).for_each(|(out, &value)| *out = bf16::from_f32(value));
                 }
-                KvType::Q8 => self.encode_codes(at, slot, values),
-                KvType::Q4 => {
+                KvType::Q8 | KvType::Q4 => {
                     let mut rotated = [0f32; MAX_ROTATED];
                     let rotated = &mut rotated[..values.len()];
                     rotated.copy_from_slice(values);
@@ -130,9 +129,7 @@ impl KvHalf {
                         let code = self.get(at, self.place(slot, i)) as i8;
                         *value = f32::from(code.wrapping_sub(offset)) * scale;
                     }
-                    if self.kv_type.is_rotated() {
-                        hadamard(values);
-                    }
+                    hadamard(values);
                 }
             }
         }
@@ -204,7 +201,7 @@ mod tests {
 
     /// Relative to the largest value of the vector; a rotation may gather all errors in one value.
     fn allowed(half: &KvHalf) -> f32 {
-        let rotated = if half.kv_type.is_rotated() { (half.dim as f32).sqrt() } else { 1.0 };
+        let rotated = if half.kv_type.is_quantized() { (half.dim as f32).sqrt() } else { 1.0 };
         half.kv_type.rel_ppb() as f32 * 1.01e-9 * rotated
     }
 

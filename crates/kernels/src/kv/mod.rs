@@ -4,7 +4,7 @@ mod code;
 mod hadamard;
 mod half;
 
-pub use code::{TOKENS, codes};
+pub use code::{TOKENS, code_scale, codes};
 pub use hadamard::{MAX_ROTATED, hadamard};
 pub use half::KvHalf;
 
@@ -20,9 +20,9 @@ pub enum KvType {
     F16,
     /// The upper half of a 32-bit float.
     Bf16,
-    /// Codes of 8 bits.
+    /// Codes of 8 bits of the vector after a Hadamard rotation, which spreads outliers over all codes.
     Q8,
-    /// Codes of 4 bits of the vector after a Hadamard rotation, which spreads outliers over all codes.
+    /// Codes of 4 bits of the rotated vector.
     Q4,
 }
 
@@ -67,8 +67,8 @@ impl KvType {
     pub const fn largest(self) -> f32 {
         match self {
             KvType::F16 => 65504.0,
-            KvType::F32 | KvType::Bf16 | KvType::Q8 => f32::MAX,
-            KvType::Q4 => f32::MAX / MAX_ROTATED as f32, // the rotation sums up
+            KvType::F32 | KvType::Bf16 => f32::MAX,
+            KvType::Q8 | KvType::Q4 => f32::MAX / MAX_ROTATED as f32, // the rotation sums up
         }
     }
 
@@ -83,14 +83,9 @@ impl KvType {
         }
     }
 
-    /// Whether vectors are codes with a scale.
+    /// Whether vectors are rotated and stored as codes with a scale: so must be whatever is multiplied with them.
     pub const fn is_quantized(self) -> bool {
         matches!(self, KvType::Q8 | KvType::Q4)
-    }
-
-    /// Whether vectors are rotated before they are stored: so must be whatever is multiplied with them.
-    pub const fn is_rotated(self) -> bool {
-        matches!(self, KvType::Q4)
     }
 
     /// What is added to the codes of keys, so that they are unsigned.
@@ -160,7 +155,7 @@ impl KvLayout {
             ));
         }
         for (kv_type, dim) in [(k, self.head_dim_k), (v, self.head_dim_v)] {
-            if kv_type.is_rotated() && dim > MAX_ROTATED {
+            if kv_type.is_quantized() && dim > MAX_ROTATED {
                 let name = kv_type.name();
                 return Err(format!("heads of {dim} values cannot be kept in {name}, which takes up to {MAX_ROTATED}"));
             }

@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use super::head::Head;
+use super::head::{CodeGroup, Head};
 use super::stream::{GROUP, LOWEST, prefetch};
 use super::{Desc, partial_len};
 use crate::kv::{self, KvType, hadamard};
@@ -19,8 +19,9 @@ use crate::simd::{Avx2, Avx512, Dots, exp2, exp2_rough, log2_below, tanh};
 
 /// Keys between two corrections of the running maximum. Sums of 128 products of bytes fit into 24 bits.
 pub const CHUNK: usize = 128;
-const GROUPS: usize = CHUNK / GROUP;
-/// Most queries of one pass.
+/// Groups of a chunk.
+pub const GROUPS: usize = CHUNK / GROUP;
+/// Most queries of one pass over a quantised cache.
 pub const PAIRS: usize = 128;
 /// Queries that go together through the inner loops, rounded up to a vector.
 const SOME: usize = 16;
@@ -43,15 +44,17 @@ const DITHER: [f32; CHUNK] = {
     dither
 };
 
-/// Places in the scratch memory of a worker.
+/// Places in the scratch memory of a worker. `most` is the number of pairs of the largest pass.
 #[derive(Clone, Copy)]
 struct Places {
-    /// `[PAIRS, partial_len]`: per pair the sums of values `[head_dim_v]`, running maximum, sum of weights.
+    /// `[most, partial_len]`: per pair the sums of values `[head_dim_v]`, running maximum, sum of weights.
     partial: *mut f32,
-    /// `[PAIRS + SOME]` each: running maximum, sum of weights; scale of the query's codes; `-offset · Σ codes`.
+    /// `[most + SOME]` each: running maximum, sum of weights; scale of the query's codes, its score with the mean that
+    /// keys have lost; `-offset · Σ codes`.
     maximum: *mut f32,
     total: *mut f32,
     query_scale: *mut f32,
+    query_bias: *mut f32,
     query_offset: *mut i32,
     /// `[SOME]` each: factors on the sums so far, and on those of the chunk.
     old: *mut f32,
@@ -64,32 +67,33 @@ struct Places {
     scores: *mut f32,
     /// `[SOME, CHUNK]` bytes.
     weights: *mut u8,
-    /// `[PAIRS, head_dim_k]` bytes: codes of queries.
+    /// `[most, head_dim_k]` bytes: codes of queries.
     q: *mut i8,
 }
 
-/// Floats of scratch memory; the partial results, `[PAIRS, partial_len]`, stand first.
-pub fn scratch_len(desc: &Desc) -> usize {
-    PAIRS * partial_len(desc)
-        + 4 * (PAIRS + SOME)
+/// Floats of scratch memory for passes of at most `most` pairs; the partial results, `[most, partial_len]`, stand first.
+pub fn scratch_len(desc: &Desc, most: usize) -> usize {
+    most * partial_len(desc)
+        + 5 * (most + SOME)
         + 2 * SOME
         + 3 * CHUNK
         + SOME * CHUNK
         + SOME * CHUNK / 4
-        + (PAIRS * desc.layout.head_dim_k).div_ceil(4)
+        + (most * desc.layout.head_dim_k).div_ceil(4)
 }
 
 impl Places {
     /// # Safety
     /// `scratch` must have [`scratch_len`] floats.
     #[inline(always)]
-    unsafe fn within(scratch: *mut f32, desc: &Desc) -> Self {
+    unsafe fn within(scratch: *mut f32, desc: &Desc, most: usize) -> Self {
         // SAFETY: the caller's promise.
         unsafe {
-            let maximum = scratch.add(PAIRS * partial_len(desc));
-            let (total, query_scale) = (maximum.add(PAIRS + SOME), maximum.add(2 * (PAIRS + SOME)));
-            let query_offset = maximum.add(3 * (PAIRS + SOME));
-            let old = maximum.add(4 * (PAIRS + SOME));
+            let maximum = scratch.add(most * partial_len(desc));
+            let per_query = |n: usize| maximum.add(n * (most + SOME));
+            let (total, query_scale, query_bias, query_offset) =
+                (per_query(1), per_query(2), per_query(3), per_query(4));
+            let old = per_query(5);
             let (new, key_scale) = (old.add(SOME), old.add(2 * SOME));
             let (value_log, value_factor) = (key_scale.add(CHUNK), key_scale.add(2 * CHUNK));
             let scores = key_scale.add(3 * CHUNK);
@@ -99,6 +103,7 @@ impl Places {
                 maximum,
                 total,
                 query_scale,
+                query_bias,
                 query_offset: query_offset.cast(),
                 old,
                 new,
@@ -113,31 +118,72 @@ impl Places {
     }
 }
 
-/// Some pairs of `head` over some keys; `keys` starts with a group. Leaves the partial results at the start
-/// of `scratch`.
+/// Some pairs of `head` over some keys of a quantised cache; `keys` starts with a group. Leaves the partial
+/// results at the start of `scratch`.
 ///
 /// # Safety
-/// The head must be bound to live memory, `scratch` have [`scratch_len`] floats, the CPU the features of `V`;
-/// there must be at most [`PAIRS`] pairs.
+/// As [`Pass`], with [`PAIRS`] pairs at most.
 #[inline(always)]
 pub unsafe fn bytes<V: Compiled>(head: &Head<'_>, pairs: Range<usize>, keys: Range<usize>, scratch: *mut f32) {
-    let (dim_v, partial_len) = (head.desc.layout.head_dim_v, partial_len(head.desc));
     // SAFETY: the caller's promise.
     unsafe {
-        let places = Places::within(scratch, head.desc);
-        let mut pair = 0;
-        while pair < pairs.len() {
-            query(head, pairs.start + pair, pair, &places);
-            std::slice::from_raw_parts_mut(places.partial.add(pair * partial_len), dim_v).fill(0.0);
-            *places.maximum.add(pair) = LOWEST;
-            *places.total.add(pair) = 0.0;
-            pair += 1;
-        }
+        let pass = Pass::begin(head, pairs, &[], scratch, PAIRS);
         let mut chunk = Chunk::at(head, keys.start, keys.end);
         while chunk.count > 0 {
             let next = Chunk::at(head, chunk.end(), keys.end);
             next.fetch_scales();
-            chunk.scales::<V>(&places);
+            pass.chunk::<V>(&chunk, &next);
+            chunk = next;
+        }
+        pass.end();
+    }
+}
+
+/// Some pairs of a head on their way through the keys, chunk by chunk.
+///
+/// # Safety
+/// The head must be bound to live memory, the scratch memory have [`scratch_len`] floats, chunks point to codes and
+/// scales of whole groups, the CPU have the features of `V`; there must be at most `most` pairs.
+pub struct Pass<'a> {
+    head: &'a Head<'a>,
+    pairs: Range<usize>,
+    places: Places,
+}
+
+impl<'a> Pass<'a> {
+    /// Makes codes of the rotated queries and clears the sums. `mean`, `[head_dim_k]` or empty, is what the keys have lost
+    /// before they were rotated and codes made of them: their scores get `q · mean` back.
+    ///
+    /// # Safety
+    /// See [`Pass`].
+    #[inline(always)]
+    pub unsafe fn begin(head: &'a Head<'a>, pairs: Range<usize>, mean: &[f32], scratch: *mut f32, most: usize) -> Self {
+        let (dim_v, partial_len) = (head.desc.layout.head_dim_v, partial_len(head.desc));
+        // SAFETY: the caller's promise.
+        unsafe {
+            let places = Places::within(scratch, head.desc, most);
+            let mut pair = 0;
+            while pair < pairs.len() {
+                query(head, pairs.start + pair, mean, pair, &places);
+                std::slice::from_raw_parts_mut(places.partial.add(pair * partial_len), dim_v).fill(0.0);
+                *places.maximum.add(pair) = LOWEST;
+                *places.total.add(pair) = 0.0;
+                pair += 1;
+            }
+            Pass { head, pairs, places }
+        }
+    }
+
+    /// One chunk of keys; `next` is fetched meanwhile.
+    ///
+    /// # Safety
+    /// See [`Pass`].
+    #[inline(always)]
+    pub unsafe fn chunk<V: Compiled>(&self, chunk: &Chunk, next: &Chunk) {
+        let Pass { head, pairs, places } = self;
+        // SAFETY: the caller's promise.
+        unsafe {
+            chunk.scales::<V>(places);
             let mut pair = 0;
             while pair < pairs.len() {
                 let count = together::<V>(pairs.len() - pair);
@@ -147,8 +193,8 @@ pub unsafe fn bytes<V: Compiled>(head: &Head<'_>, pairs: Range<usize>, keys: Ran
                 let end = chunk.end().min(newest.end);
                 if chunk.start < end && oldest.start < end {
                     let groups = (end - chunk.start).div_ceil(GROUP);
-                    let next = if pair == 0 { &next } else { &Chunk::NONE };
-                    let step = Step { head, places: &places, chunk: &chunk, next, groups, pair, first };
+                    let next = if pair == 0 { next } else { &Chunk::NONE };
+                    let step = Step { head, places, chunk, next, groups, pair, first };
                     if V::QUERIES == 2 {
                         match count {
                             1 => step.run::<V, 1>(),
@@ -166,13 +212,25 @@ pub unsafe fn bytes<V: Compiled>(head: &Head<'_>, pairs: Range<usize>, keys: Ran
                 }
                 pair += count;
             }
-            chunk = next;
         }
+    }
+
+    /// Leaves the partial results at the start of the scratch memory.
+    ///
+    /// # Safety
+    /// See [`Pass`].
+    #[inline(always)]
+    pub unsafe fn end(&self) {
+        let Pass { head, pairs, places } = self;
+        let (dim_v, partial_len) = (head.desc.layout.head_dim_v, partial_len(head.desc));
         let mut pair = 0;
         while pair < pairs.len() {
-            let partial = places.partial.add(pair * partial_len);
-            *partial.add(dim_v) = *places.maximum.add(pair);
-            *partial.add(dim_v + 1) = *places.total.add(pair);
+            // SAFETY: the caller's promise.
+            unsafe {
+                let partial = places.partial.add(pair * partial_len);
+                *partial.add(dim_v) = *places.maximum.add(pair);
+                *partial.add(dim_v + 1) = *places.total.add(pair);
+            }
             pair += 1;
         }
     }
@@ -246,61 +304,61 @@ macro_rules! compiled {
 compiled!(Avx512, 4, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni");
 compiled!(Avx2, 2, "avx2,fma,f16c");
 
-/// Codes of one query, rotated if its keys are.
+/// Codes of one query, rotated like the keys, and its score with their mean.
 #[inline(always)]
-unsafe fn query(head: &Head<'_>, pair: usize, at: usize, places: &Places) {
+unsafe fn query(head: &Head<'_>, pair: usize, mean: &[f32], at: usize, places: &Places) {
     let (dim, k) = (head.desc.layout.head_dim_k, head.desc.layout.k);
     // SAFETY: as in `bytes`.
     unsafe {
         let q = std::slice::from_raw_parts(head.args.q.add(head.query(pair) * dim), dim);
+        let bias: f32 = q.iter().zip(mean).map(|(q, mean)| q * mean).sum();
+        *places.query_bias.add(at) = bias * head.query_factor();
         let mut rotated = [0f32; kv::MAX_ROTATED];
-        let q = if k.is_rotated() {
-            let rotated = &mut rotated[..dim];
-            rotated.copy_from_slice(q);
-            hadamard(rotated);
-            rotated
-        } else {
-            q
-        };
+        let rotated = &mut rotated[..dim];
+        rotated.copy_from_slice(q);
+        hadamard(rotated);
         let codes = std::slice::from_raw_parts_mut(places.q.add(at * dim), dim);
-        let scale = kv::codes(q, codes);
+        let scale = kv::codes(rotated, codes);
         let sum: i32 = codes.iter().map(|&code| i32::from(code)).sum();
         *places.query_scale.add(at) = scale * head.query_factor();
+        let bias: f32 = q.iter().zip(mean).map(|(q, mean)| q * mean).sum();
+        *places.query_bias.add(at) = bias * head.query_factor();
         *places.query_offset.add(at) = -k.key_offset() * sum;
     }
 }
 
-/// Up to [`CHUNK`] keys and where their groups lie. Behind the last group the first is repeated, so that whole
+/// Up to [`CHUNK`] keys and where their groups lie. Behind the last group another is repeated, so that whole
 /// tiles of groups can be read.
-struct Chunk {
-    start: usize,
-    count: usize,
-    keys: [*const u8; GROUPS],
-    values: [*const u8; GROUPS],
-    key_scales: [*const f32; GROUPS],
-    value_scales: [*const f32; GROUPS],
+pub struct Chunk {
+    /// The first key.
+    pub start: usize,
+    /// How many there are, up to the next multiple of [`CHUNK`] at most.
+    pub count: usize,
+    /// Their groups.
+    pub groups: [CodeGroup; GROUPS],
 }
 
 impl Chunk {
-    const NONE: Chunk = Chunk {
-        start: 0,
-        count: 0,
-        keys: [std::ptr::null(); GROUPS],
-        values: [std::ptr::null(); GROUPS],
-        key_scales: [std::ptr::null(); GROUPS],
-        value_scales: [std::ptr::null(); GROUPS],
-    };
+    /// No keys.
+    pub const NONE: Chunk = Chunk { start: 0, count: 0, groups: [CodeGroup::NONE; GROUPS] };
 
+    /// The key after the last.
     #[inline(always)]
-    fn end(&self) -> usize {
+    pub fn end(&self) -> usize {
         self.start + self.count
+    }
+
+    /// Keys of the chunk that begins with `start`, of which the last is before `end`.
+    #[inline(always)]
+    pub fn len_at(start: usize, end: usize) -> usize {
+        end.min((start / CHUNK + 1) * CHUNK) - start.min(end)
     }
 
     /// # Safety
     /// `start..end` must be in the cache.
     #[inline(always)]
     unsafe fn at(head: &Head<'_>, start: usize, end: usize) -> Self {
-        let mut chunk = Chunk { start, count: end.min((start / CHUNK + 1) * CHUNK) - start.min(end), ..Self::NONE };
+        let mut chunk = Chunk { start, count: Self::len_at(start, end), ..Self::NONE };
         if chunk.count == 0 {
             return chunk;
         }
@@ -308,9 +366,7 @@ impl Chunk {
         while group < GROUPS {
             let within = if group * GROUP < chunk.count { group } else { 0 };
             // SAFETY: the caller's promise.
-            let codes = unsafe { head.codes(start + within * GROUP) };
-            (chunk.keys[group], chunk.values[group]) = (codes.keys, codes.values);
-            (chunk.key_scales[group], chunk.value_scales[group]) = (codes.key_scales, codes.value_scales);
+            chunk.groups[group] = unsafe { head.codes(start + within * GROUP) };
             group += 1;
         }
         chunk
@@ -323,8 +379,8 @@ impl Chunk {
         while group * GROUP < self.count {
             // SAFETY: a hint, which never faults.
             unsafe {
-                prefetch(self.key_scales[group].cast(), 1);
-                prefetch(self.value_scales[group].cast(), 1);
+                prefetch(self.groups[group].key_scales.cast(), 1);
+                prefetch(self.groups[group].value_scales.cast(), 1);
             }
             group += 1;
         }
@@ -339,8 +395,8 @@ impl Chunk {
             while i < CHUNK {
                 let (group, at) = (i / GROUP, i % GROUP);
                 let count = self.count.saturating_sub(i).min(V::LEN);
-                let key = V::load_part(self.key_scales[group].add(at), count);
-                let value = V::load_part(self.value_scales[group].add(at), count);
+                let key = V::load_part(self.groups[group].key_scales.add(at), count);
+                let value = V::load_part(self.groups[group].value_scales.add(at), count);
                 // A value that is not a number makes its score none.
                 value.mul_add(V::splat(0.0), key).store(places.key_scale.add(i));
                 V::splat(LEAST_LOG).max(log2_below(value)).store(places.value_log.add(i));
@@ -424,8 +480,8 @@ impl Step<'_> {
                 let (mut keys, mut next) = ([std::ptr::null(); W], [std::ptr::null(); W]);
                 for (w, (keys, next)) in keys.iter_mut().zip(&mut next).enumerate() {
                     let at = key + w * V::LEN;
-                    *keys = self.chunk.keys[at / GROUP].add(at % GROUP * 4);
-                    *next = self.next.keys[at / GROUP];
+                    *keys = self.chunk.groups[at / GROUP].keys.add(at % GROUP * 4);
+                    *next = self.next.groups[at / GROUP].keys;
                 }
                 let mut row = 0;
                 while row < rows {
@@ -461,10 +517,11 @@ impl Step<'_> {
                 }
                 for (p, sums) in sums.into_iter().enumerate() {
                     let scale = V::splat(*places.query_scale.add(self.pair + p));
+                    let bias = V::splat(*places.query_bias.add(self.pair + p));
                     for (w, sum) in sums.into_iter().enumerate() {
                         let at = key + w * V::LEN;
                         let scale = V::load(places.key_scale.add(at)).mul(scale);
-                        V::float(sum).mul(scale).store(places.scores.add(p * CHUNK + at));
+                        V::float(sum).mul_add(scale, bias).store(places.scores.add(p * CHUNK + at));
                     }
                 }
                 key += W * V::LEN;
@@ -546,8 +603,8 @@ impl Step<'_> {
             let mut sums = [[V::ints(0); W]; P];
             let mut quad = 0;
             while quad < self.groups * GROUP / 4 {
-                let values = self.chunk.values[quad / 4].add((quad % 4 * width + i) * 4);
-                let next = self.next.values[quad / 4].wrapping_add((quad % 4 * width + i) * 4);
+                let values = self.chunk.groups[quad / 4].values.add((quad % 4 * width + i) * 4);
+                let next = self.next.groups[quad / 4].values.wrapping_add((quad % 4 * width + i) * 4);
                 let mut codes = [V::ints(0); W];
                 let mut w = 0;
                 while w < loads {

@@ -65,7 +65,7 @@ impl<V: Compiled> Form for Codes<V> {
     const TILE: usize = bytes::PAIRS;
 
     fn scratch_len(desc: &Desc) -> usize {
-        bytes::scratch_len(desc)
+        bytes::scratch_len(desc, bytes::PAIRS)
     }
 
     #[inline(always)]

@@ -39,6 +39,16 @@ pub struct CodeGroup {
     pub value_scales: *const f32,
 }
 
+impl CodeGroup {
+    /// No group.
+    pub const NONE: CodeGroup = CodeGroup {
+        keys: std::ptr::null(),
+        values: std::ptr::null(),
+        key_scales: std::ptr::null(),
+        value_scales: std::ptr::null(),
+    };
+}
+
 impl Head<'_> {
     /// Query heads that share this KV head.
     #[inline(always)]

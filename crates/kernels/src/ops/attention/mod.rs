@@ -2,27 +2,27 @@
 //! own keys and values: `out = softmax(scale * q Kᵀ, masked) V`, online over blocks (arXiv 2205.14135).
 
 #[cfg(target_arch = "x86_64")]
-mod bytes;
+pub mod bytes;
 #[cfg(target_arch = "x86_64")]
-mod cpu;
+pub mod cpu;
 #[cfg(target_arch = "x86_64")]
 mod cpu_avx2;
 #[cfg(target_arch = "x86_64")]
-mod cpu_avx512;
+pub mod cpu_avx512;
 #[cfg(target_arch = "x86_64")]
 mod cpu_avx512bf16;
 #[cfg(target_arch = "x86_64")]
-mod cpu_bytes;
+pub mod cpu_bytes;
 mod cuda;
 #[cfg(target_arch = "x86_64")]
-mod element;
+pub mod element;
 #[cfg(target_arch = "x86_64")]
-mod head;
+pub mod head;
 #[cfg(target_arch = "x86_64")]
 mod parts;
 pub mod reference;
 #[cfg(target_arch = "x86_64")]
-mod stream;
+pub mod stream;
 #[cfg(target_arch = "x86_64")]
 mod tile;
 #[cfg(target_arch = "x86_64")]

@@ -86,7 +86,7 @@ impl Head<'_> {
             faults = faults.and(faults_of(sums[dim + 1].into()));
             let inverse = 1.0 / sums[dim + 1];
             out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum * inverse);
-            if v.is_rotated() {
+            if v.is_quantized() {
                 hadamard(out);
             }
         }
