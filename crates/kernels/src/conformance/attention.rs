@@ -241,7 +241,8 @@ impl Problem {
         let mut case = Case::new(format!("{self:?}"), desc, slots, arena);
         case.num_rows = num_rows;
         let anything = Output { place: Place::Arena, at: slots.scratch.0, bounds: Bounds::Any(scratch) };
-        case.outputs = vec![Output::values(slots.out, terms(&desc, &cache, &q)), anything];
+        let bounds = Bounds::Vectors(terms(&desc, &cache, &q), self.dim_v);
+        case.outputs = vec![Output { place: Place::Arena, at: slots.out.0, bounds }, anything];
         case.cache = cache.cache;
         case.same_as_before = self.headwise;
         check(case);

@@ -65,6 +65,9 @@ pub enum Place {
 pub enum Bounds {
     /// f32 values; per value the sum of the absolute values of its terms.
     Terms(Vec<f32>),
+    /// The same in vectors of that many values: what a variant that rounds makes of one of them may miss by a part of the
+    /// largest in its vector, because codes share a scale.
+    Vectors(Vec<f32>, usize),
     /// Bytes that equal the reference's, however exact the variant is.
     Bytes(usize),
     /// Bytes that may be anything afterwards.
@@ -82,6 +85,19 @@ pub struct Output {
     pub bounds: Bounds,
 }
 
+impl Bounds {
+    /// The terms that an error is held against: its own, or the largest of its vector.
+    fn shared(&self, exactness: Exactness, terms: &[f32]) -> Vec<f32> {
+        match (self, exactness) {
+            (Bounds::Vectors(_, len), Exactness::Rounded { .. }) => {
+                let largest = |vector: &[f32]| vector.iter().fold(0f32, |largest, &terms| largest.max(terms));
+                terms.chunks(*len).flat_map(|vector| vec![largest(vector); vector.len()]).collect()
+            }
+            _ => terms.to_vec(),
+        }
+    }
+}
+
 impl Output {
     /// f32 values in the arena.
     pub fn values(slot: Slot, terms: Vec<f32>) -> Self {
@@ -90,7 +106,7 @@ impl Output {
 
     fn range(&self) -> Range<usize> {
         let bytes = match &self.bounds {
-            Bounds::Terms(terms) => size_of_val(terms.as_slice()),
+            Bounds::Terms(terms) | Bounds::Vectors(terms, _) => size_of_val(terms.as_slice()),
             Bounds::Bytes(bytes) | Bounds::Any(bytes) => *bytes,
         };
         self.at..self.at + bytes
@@ -194,7 +210,8 @@ impl<O: Op> Case<O> {
             let (expected, found) =
                 (&expected.of(output.place)[output.range()], &found.of(output.place)[output.range()]);
             match &output.bounds {
-                Bounds::Terms(terms) => {
+                Bounds::Terms(terms) | Bounds::Vectors(terms, _) => {
+                    let terms = output.bounds.shared(exactness, terms);
                     let values = terms.iter().zip(floats(expected)).zip(floats(found)).enumerate();
                     for (i, ((&terms, expected), found)) in values {
                         let error = error(exactness, terms, expected, found);

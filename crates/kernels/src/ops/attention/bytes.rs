@@ -253,6 +253,7 @@ fn together<V: Dots>(left: usize) -> usize {
 ///
 /// # Safety
 /// As [`bytes`].
+#[expect(clippy::missing_safety_doc, reason = "said once, above, for all functions")]
 pub trait Compiled: Dots {
     /// See [`Step::score`].
     unsafe fn score<const P: usize, const FOUR: bool>(step: &Step<'_>);

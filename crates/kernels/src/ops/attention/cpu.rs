@@ -23,6 +23,7 @@ use crate::simd::Lanes;
 /// # Safety
 /// Both functions require that the head is bound to live memory, that `scratch` has `scratch_len` floats,
 /// and that the CPU has the features of the implementing type.
+#[expect(clippy::missing_safety_doc, reason = "said once, above, for all functions")]
 pub trait Form {
     /// Most pairs of a tile.
     const TILE: usize;

@@ -31,7 +31,7 @@ impl Head<'_> {
 
     /// Keeps a part's results for all workers.
     #[inline(always)]
-    pub unsafe fn save(&self, part: usize, partial: *const f32) {
+    pub(super) unsafe fn save(&self, part: usize, partial: *const f32) {
         let len = partial_len(self.desc);
         let mut pair = 0;
         while pair < self.num_pairs() {
@@ -43,7 +43,7 @@ impl Head<'_> {
 
     /// Joins the next part's results, in the order of parts.
     #[inline(always)]
-    pub unsafe fn join(&self, part: usize, partial: *const f32, joined: *mut f32) {
+    pub(super) unsafe fn join(&self, part: usize, partial: *const f32, joined: *mut f32) {
         let len = partial_len(self.desc);
         let mut pair = 0;
         while pair < self.num_pairs() {
@@ -55,7 +55,7 @@ impl Head<'_> {
 
     /// Joins what the workers saved and writes the output. Returns what is wrong with it.
     #[inline(always)]
-    pub unsafe fn join_saved(&self, joined: *mut f32) -> Faults {
+    pub(super) unsafe fn join_saved(&self, joined: *mut f32) -> Faults {
         let len = partial_len(self.desc);
         // SAFETY: all parts were saved before the barrier.
         unsafe {
@@ -75,6 +75,9 @@ impl Head<'_> {
 
     /// Sums over totals to the output, for the pairs whose results stand at `joined`. Returns what is wrong
     /// with them.
+    ///
+    /// # Safety
+    /// The head must be bound to live memory, and `joined` hold results of all these pairs.
     #[inline(always)]
     pub unsafe fn finish(&self, pairs: Range<usize>, joined: *const f32) -> Faults {
         let (dim, v) = (self.desc.layout.head_dim_v, self.desc.layout.v);

@@ -137,6 +137,9 @@ unsafe fn scale_into<V: Lanes>(from: *const f32, factor: f32, out: *mut f32, len
 }
 
 /// Asks for `bytes` bytes that will be read soon.
+///
+/// # Safety
+/// None is needed: a hint never faults.
 #[inline(always)]
 pub unsafe fn prefetch(at: *const u8, bytes: usize) {
     #[cfg(target_arch = "x86_64")]
