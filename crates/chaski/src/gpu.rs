@@ -6,6 +6,7 @@ use std::sync::Arc;
 use device::cuda::{CudaError, Jit, KernelCache, Libraries, Queue};
 use device::{Feature, Hardware};
 use engine::cache::{CacheLimits, KvGroup};
+use kernels::packed::Form;
 use model::plan::Offload;
 use model::{Graph, Weights};
 
@@ -43,6 +44,11 @@ impl Gpu {
         Queue::new(&gpu, &libraries, jit).map(Self::of)
     }
 
+    /// Described as a machine.
+    pub(crate) fn hardware(&self) -> &Hardware {
+        &self.hardware
+    }
+
     /// One that works through this queue.
     pub fn of(queue: Queue) -> Self {
         let mut features = vec![Feature::Cuda];
@@ -65,6 +71,7 @@ impl Gpu {
         weights: &Weights,
         groups: &[KvGroup],
         limits: &CacheLimits,
+        form: Form,
     ) -> Result<Option<(Queue, Offload)>, Error> {
         let mut layer_bytes = Offload::weight_bytes(graph, weights);
         for group in groups {
@@ -79,7 +86,7 @@ impl Gpu {
         let count = choose(options.gpu_layers, &layer_bytes, working_bytes, free_bytes)?;
         let num_layers = graph.hparams.layers.len() as u32;
         let first_layer = (num_layers + 1).saturating_sub(count);
-        let offload = Offload { hardware: self.hardware, first_layer, output: true };
+        let offload = Offload { hardware: self.hardware, first_layer, output: true, form };
         Ok((count > 0).then_some((self.queue, offload)))
     }
 }

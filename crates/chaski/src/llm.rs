@@ -94,7 +94,7 @@ impl Llm {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self, Error> {
         let named = |cause| Error::Model { path: name.to_owned(), cause };
-        let techniques = options.resolve().map_err(Error::Technique)?;
+        let techniques = options.resolve_with(gpu.as_ref()).map_err(Error::Technique)?;
         let metadata = &weights.gguf().metadata;
         let hparams = Hparams::read(metadata, &options.rope).map_err(named)?;
         let tokenizer =
@@ -110,7 +110,8 @@ impl Llm {
         let groups = Runner::groups(&graph, k, v)?;
         let kv_token_bytes = groups.iter().map(|group| group.run_bytes() / u64::from(group.block_size)).sum();
         let limits = capacity::limits(options, hparams.context_length, &groups)?;
-        let taken = gpu.map(|gpu| gpu.take(options, &graph, &weights, &groups, &limits)).transpose()?.flatten();
+        let form = options.gpu_form(&techniques);
+        let taken = gpu.map(|gpu| gpu.take(options, &graph, &weights, &groups, &limits, form)).transpose()?.flatten();
         let (queue, offload) = taken.unzip();
         let graph = divide(graph, offload.as_ref());
         let groups = Runner::groups(&graph, k, v)?;

@@ -1,12 +1,13 @@
 //! How a model is to be opened.
 
-use device::{Hardware, Isa};
+use device::{Feature, Hardware, Isa};
 use engine::inject::Inject;
 use engine::technique::{KvCodec, Resolved, State, Switch, SwitchError, Technique, resolve};
 use engine::watch::WatchOptions;
+use kernels::packed::Form;
 use kernels::{KvType, Policy};
 
-use crate::GpuLayers;
+use crate::{Gpu, GpuLayers};
 
 /// Which plan judges or runs (ARCHITECTURE.md, "Three plans").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,12 +90,30 @@ impl Options {
         Hardware::probe().capped(self.isa.unwrap_or(Isa::Native))
     }
 
-    /// What becomes of each technique on this machine, under this plan.
+    /// What becomes of each technique on this machine, under this plan. What a GPU would bring is taken for granted:
+    /// opening a model, with the GPU that there is, has the last word.
     ///
     /// # Errors
     /// When a switch names what there is not, or asks for what cannot be.
     pub fn resolve(&self) -> Result<Vec<Resolved>, SwitchError> {
-        resolve(self.catalogue, &self.techniques, &self.hardware(), self.plan.policy().weakest)
+        self.resolve_among(&[Feature::Cuda, Feature::CublasLt])
+    }
+
+    /// The same with this GPU or none: what it has counts as the machine's.
+    pub(crate) fn resolve_with(&self, gpu: Option<&Gpu>) -> Result<Vec<Resolved>, SwitchError> {
+        self.resolve_among(gpu.map_or(&[], |gpu| &gpu.hardware().features))
+    }
+
+    fn resolve_among(&self, of_gpu: &[Feature]) -> Result<Vec<Resolved>, SwitchError> {
+        let mut hardware = self.hardware();
+        hardware.features.extend(of_gpu);
+        resolve(self.catalogue, &self.techniques, &hardware, self.plan.policy().weakest)
+    }
+
+    /// How weights on the GPU are laid out when these techniques are on.
+    pub(crate) fn gpu_form(&self, techniques: &[Resolved]) -> Form {
+        let on = techniques.iter().filter(|resolved| self.repack && resolved.state == State::On);
+        on.filter_map(|resolved| resolved.technique.repack()).next().unwrap_or(Form::Rows)
     }
 
     /// The element types of cached keys and values when these techniques are on.

@@ -11,6 +11,7 @@ use std::process::Command;
 use chaski::{Gpu, GpuLayers, Llm, Options, PlanKind};
 use device::cuda::{Arch, Jit, Libraries, Queue};
 use engine::batch::{Batch, Outputs, SeqId};
+use engine::technique::{Mode, Switch};
 use kernels::KvType;
 
 const PROMPT: [u32; 11] = [3, 17, 40, 8, 25, 31, 12, 9, 50, 33, 21];
@@ -104,6 +105,26 @@ fn the_last_layers_alone_agree_too() {
         let places: Vec<bool> = llm.explain().iter().map(|row| row.variant.contains("cuda")).collect();
         assert!(places.contains(&true) && places.contains(&false));
     }
+}
+
+#[test]
+fn weights_in_tiles_give_the_same_answers() {
+    if !has_compiler() {
+        return;
+    }
+    let plain = Options { context: 64, num_sequences: 2, kv_unified: true, ..Options::default() };
+    let marlin = Switch { id: "marlin".to_owned(), mode: Mode::On, knobs: Vec::new() };
+    let tiled = Options { techniques: vec![marlin], ..plain.clone() };
+    let mut num_tiled = 0;
+    for name in ["llama.gguf", "qwen2.gguf", "gemma2.gguf"] {
+        let mut on_gpu = open(name, &tiled, Some(emulated()));
+        let expected = logits(&mut open(name, &plain, None));
+        let difference = difference(&expected, &logits(&mut on_gpu));
+        assert!(difference <= 0.05, "{name}: {difference}");
+        assert!(on_gpu.take_notices().is_empty());
+        num_tiled += on_gpu.explain().iter().filter(|row| row.variant.contains("tiles")).count();
+    }
+    assert!(num_tiled > 0, "no product reads tiles");
 }
 
 #[test]

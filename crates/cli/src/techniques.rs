@@ -161,5 +161,6 @@ fn provides(technique: &Technique) -> Vec<String> {
     let forms = technique.sampler_forms().map(|form| format!("sampler {}", form.id));
     let codec =
         technique.kv_codec().map(|codec| format!("cache of {} keys, {} values", codec.k.name(), codec.v.name()));
-    variants.chain(forms).chain(codec).collect()
+    let repack = technique.repack().map(|form| format!("weights on a GPU in {}", form.name()));
+    variants.chain(forms).chain(codec).chain(repack).collect()
 }

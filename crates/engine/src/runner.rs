@@ -105,9 +105,11 @@ impl Runner {
         if let (Some(queue), Some(offload)) = (gpu, &options.offload) {
             let mut side = DeviceSide::new(queue, arena_bytes).map_err(device::Error::from)?;
             for part in offload.weights(graph, weights) {
-                match part.matrix.filter(|_| weights.is_hollow()) {
-                    Some(matrix) => side.make_weights(part.bytes, matrix.dtype),
-                    None => side.add_weights(part.bytes),
+                let made_up = weights.is_hollow();
+                match (part.matrix, part.matrix.and_then(|matrix| offload.tiles(&matrix))) {
+                    (Some(matrix), Some(tiling)) => side.add_tiles(part.bytes, tiling, matrix.columns, made_up),
+                    (Some(matrix), None) if made_up => side.make_weights(part.bytes, matrix.dtype),
+                    _ => side.add_weights(part.bytes),
                 }
                 .map_err(device::Error::from)?;
             }

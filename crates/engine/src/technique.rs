@@ -12,6 +12,7 @@ mod switch;
 use std::fmt;
 
 use device::{Feature, Hardware};
+use kernels::packed::Form;
 use kernels::{AnyVariant, Exactness, Extra, KvType};
 
 use crate::sampler::{Candidates, ChainStep, Effect};
@@ -73,6 +74,8 @@ pub enum Provide {
     Sampler(&'static SamplerForm),
     /// How keys and values are stored. Two techniques that say so exclude each other.
     KvCodec(KvCodec),
+    /// How weights that a GPU reads are laid out when a model is opened, where their type has that form.
+    Repack(Form),
 }
 
 /// The element types of the KV cache while a technique is on, in place of what the plan is used to.
@@ -188,9 +191,18 @@ impl Technique {
         })
     }
 
+    /// How it lays out the weights that a GPU reads, if it does.
+    pub fn repack(&self) -> Option<Form> {
+        self.provides.iter().find_map(|provide| match provide {
+            Provide::Repack(form) => Some(*form),
+            _ => None,
+        })
+    }
+
     /// Whether the two cannot be on together.
     pub fn conflicts_with(&self, other: &Technique) -> bool {
         let both_store = self.kv_codec().is_some() && other.kv_codec().is_some();
-        both_store || self.conflicts.contains(&other.id) || other.conflicts.contains(&self.id)
+        let both_lay_out = self.repack().is_some() && other.repack().is_some();
+        both_store || both_lay_out || self.conflicts.contains(&other.id) || other.conflicts.contains(&self.id)
     }
 }

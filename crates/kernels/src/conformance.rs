@@ -17,10 +17,12 @@ mod weight;
 
 use device::{Hardware, Pool, PoolError};
 
-pub use cuda::check_cuda;
+pub use cuda::{check_cuda, check_tiles};
 
 pub use case::{Arena, Bounds, Case, Output, Place};
 pub use random::{Random, Values};
+#[cfg(test)]
+pub(crate) use weight::random as random_weights;
 
 use crate::op::Op;
 use crate::table::OPS;

@@ -20,6 +20,7 @@ pub mod scratch;
 pub mod select;
 pub mod simd;
 pub mod table;
+pub mod tiles;
 pub mod variant;
 mod weights;
 

@@ -5,30 +5,40 @@ use gguf::DType;
 
 use crate::packed::{BAND, Form, Packing};
 use crate::rows::row;
+use crate::tiles::{TILE, Tiling};
 
 /// Reads rows of one weight matrix.
 pub struct RowReader {
     weight: *const u8,
     dtype: DType,
+    /// Columns.
+    k: usize,
     row_bytes: usize,
-    /// The packed form and the number of columns.
-    packed: Option<(&'static Packing, usize)>,
+    layout: Layout,
+}
+
+enum Layout {
+    Rows,
+    Packed(&'static Packing),
+    Tiles(Tiling),
 }
 
 impl RowReader {
     /// Rows of `k` columns at `weight`, `row_bytes` apart in the file.
     ///
     /// # Panics
-    /// When a type without a packed form is said to be packed, which plans exclude; the step then fails as a whole.
+    /// When a type is said to be in a form it does not have, which plans exclude; the step then fails as a whole.
     ///
     /// # Safety
     /// A matrix of this type and form must lie there as long as it is read.
     pub unsafe fn new(weight: *const u8, dtype: DType, form: Form, k: usize, row_bytes: usize) -> Self {
-        let packed = (form == Form::Packed).then(|| match Packing::of(dtype) {
-            Some(packing) => (packing, k),
-            None => panic!("{dtype} has no packed form"),
-        });
-        Self { weight, dtype, row_bytes, packed }
+        let layout = match form {
+            Form::Rows => Some(Layout::Rows),
+            Form::Packed => Packing::of(dtype).map(Layout::Packed),
+            Form::Tiles => Tiling::of(dtype).map(Layout::Tiles),
+        };
+        let layout = layout.unwrap_or_else(|| panic!("{dtype} has no {} form", form.name()));
+        Self { weight, dtype, k, row_bytes, layout }
     }
 
     /// Row `n` as f32.
@@ -36,11 +46,16 @@ impl RowReader {
     /// # Safety
     /// The matrix must have that row.
     pub unsafe fn decode(&self, n: usize, out: &mut [f32]) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller's promise; bands and tiles follow one another.
         unsafe {
-            match self.packed {
-                Some((packing, k)) => packing.decode_row(self.band(packing, k, n), n % BAND, k, out),
-                None => decode_row(self.dtype, row(self.weight, n, self.row_bytes), out),
+            match self.layout {
+                Layout::Rows => decode_row(self.dtype, row(self.weight, n, self.row_bytes), out),
+                Layout::Packed(packing) => {
+                    packing.decode_row(row(self.weight, n / BAND, packing.band_bytes(self.k)), n % BAND, self.k, out);
+                }
+                Layout::Tiles(tiling) => {
+                    tiling.decode_row(row(self.weight, n / TILE, tiling.tile_bytes(self.k)), n % TILE, self.k, out);
+                }
             }
         }
     }
@@ -50,19 +65,21 @@ impl RowReader {
     /// # Safety
     /// The matrix must have that row.
     pub unsafe fn unpack(&self, n: usize, codes: &mut [i8], scales: &mut [f32], mins: &mut [f32]) {
-        // SAFETY: the caller's promise.
+        let k = self.k;
+        // SAFETY: the caller's promise; bands and tiles follow one another.
         unsafe {
-            match self.packed {
-                Some((packing, k)) => packing.unpack_row(self.band(packing, k, n), n % BAND, k, codes, scales, mins),
-                None => unpack_row(self.dtype, row(self.weight, n, self.row_bytes), codes, scales, mins),
+            match self.layout {
+                Layout::Rows => unpack_row(self.dtype, row(self.weight, n, self.row_bytes), codes, scales, mins),
+                Layout::Packed(packing) => {
+                    let band = row(self.weight, n / BAND, packing.band_bytes(k));
+                    packing.unpack_row(band, n % BAND, k, codes, scales, mins);
+                }
+                Layout::Tiles(tiling) => {
+                    let tile = row(self.weight, n / TILE, tiling.tile_bytes(k));
+                    tiling.unpack_row(tile, n % TILE, k, codes, scales, mins);
+                }
             }
         }
-    }
-
-    /// The band of row `n`.
-    unsafe fn band(&self, packing: &Packing, k: usize, n: usize) -> &[u8] {
-        // SAFETY: the caller's promise; bands follow one another.
-        unsafe { row(self.weight, n / BAND, packing.band_bytes(k)) }
     }
 }
 

@@ -3,9 +3,10 @@
 #![deny(unsafe_code)]
 
 mod flash_sampling;
+mod marlin;
 mod sage_attention;
 
 use engine::technique::Technique;
 
 /// Every technique.
-pub const CATALOG: &[&Technique] = &[&flash_sampling::TECHNIQUE, &sage_attention::TECHNIQUE];
+pub const CATALOG: &[&Technique] = &[&flash_sampling::TECHNIQUE, &sage_attention::TECHNIQUE, &marlin::TECHNIQUE];

@@ -109,9 +109,12 @@ pub fn catalogue_checksum(catalogue: &[&Technique]) -> String {
             .iter()
             .map(|knob| format!("{} {} {}", knob.name, knob.kind.range(), knob.kind.default()))
             .collect();
-        let codec = technique.kv_codec();
+        let (codec, repack) = (technique.kv_codec(), technique.repack());
         let (stage, exactness, needs) = (technique.stage.name(), technique.exactness, technique.needs_text());
-        all += &format!("{}|{stage}|{exactness}|{needs}|{provided:?}|{forms:?}|{codec:?}|{knobs:?}\n", technique.id);
+        all += &format!(
+            "{}|{stage}|{exactness}|{needs}|{provided:?}|{forms:?}|{codec:?}|{repack:?}|{knobs:?}\n",
+            technique.id
+        );
     }
     sha256(all.as_bytes())
 }

@@ -44,6 +44,11 @@ impl Jit {
         Self { arch, nvrtc: libraries.nvrtc.clone(), cache }
     }
 
+    /// What it compiles for.
+    pub fn arch(&self) -> Arch {
+        self.arch
+    }
+
     /// The code of `source` with these constants.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use cudarc::driver::sys::{self, CUfunction, CUmodule, CUstream, CUstream_flags};
 
 use super::blas::Blas;
 use super::error::{CudaError, check};
-use super::gpu::Gpu;
+use super::gpu::{Arch, Gpu};
 use super::graph::{Event, Graph};
 use super::jit::{Constant, Jit, Source, title};
 use super::libraries::Libraries;
@@ -202,6 +202,15 @@ impl Queue {
     /// Multiprocessors of the device; without one, those of an H100.
     pub fn num_sms(&self) -> u32 {
         self.gpu().map_or(132, |gpu| gpu.info().num_sms)
+    }
+
+    /// Shared memory that one block may have.
+    pub fn shared_bytes(&self) -> usize {
+        match self.jit.arch() {
+            Arch { major: 8, minor: 0 } => 163 << 10,
+            Arch { major: 9 | 10, .. } => 227 << 10,
+            _ => 99 << 10,
+        }
     }
 
     /// Whether products can be left to cuBLASLt, or why not.

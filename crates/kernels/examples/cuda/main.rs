@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use device::cuda::{Arch, Gpu, Jit, KernelCache, Libraries, Queue};
 use device::{Hardware, Pool};
+use kernels::conformance::check_tiles;
 use kernels::table::OPS;
 
 /// The problems that `cargo test` checks too.
@@ -145,6 +146,11 @@ fn emulate(
 fn run(queue: &Queue, stride: usize, wanted: &dyn Fn(&str) -> bool) -> Result<bool, String> {
     let mut pool = Pool::new(Hardware::probe().num_cores).map_err(|error| error.to_string())?;
     let mut well = true;
+    if wanted("tiles") {
+        let verdict = check_tiles(queue, SEED);
+        well &= verdict.passed();
+        println!("{verdict}");
+    }
     for op in OPS.iter().filter(|op| wanted(op.kind.name())) {
         let begin = Instant::now();
         for mut verdict in (op.conform_cuda)(queue, &mut pool, SEED, stride) {

@@ -22,6 +22,8 @@ struct float4 { float x, y, z, w; };
 struct int4 { int x, y, z, w; };
 struct uint4 { unsigned x, y, z, w; };
 struct short2 { short x, y; };
+struct uint2 { unsigned x, y; };
+static inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 static inline float2 make_float2(float x, float y) { return {x, y}; }
 static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 
@@ -66,6 +68,8 @@ static void run_thread() {
 }
 
 static inline void __syncthreads() { wait(FOR_BLOCK); }
+static uint64_t* exchange(uint64_t value);
+static inline void __syncwarp() { exchange(0); }
 
 // Everybody in the warp puts a word down and sees those of the others. Two places in turn: nobody can put down the
 // word after next before all have read this one.
@@ -185,6 +189,15 @@ static inline unsigned __byte_perm(unsigned low, unsigned high, unsigned select)
     for (int i = 0; i < 4; i++) out |= (unsigned)(bytes >> 8 * (select >> 4 * i & 7) & 0xff) << 8 * i;
     return out;
 }
+static inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned shift) {
+    return (unsigned)((low | (uint64_t)high << 32) >> (shift & 31));
+}
+template <typename T> static inline T atomicAdd(T* at, T value) {
+    T before = *at;
+    *at += value;
+    return before;
+}
+static inline void __threadfence() {}
 template <typename T> static inline T atomicMin(T* at, T value) {
     T before = *at;
     if (value < before) *at = value;

@@ -2,10 +2,12 @@
 //! bits the second time are a race.
 
 use device::Pool;
-use device::cuda::Queue;
+use device::cuda::{CudaError, Queue};
 
-use super::{Case, Conform, Random, Verdict};
+use super::{Case, Conform, Random, Verdict, weight};
+use crate::cuda::tile;
 use crate::op::Op;
+use crate::tiles::Tiling;
 use crate::variant::{Place, Variant};
 use device::Feature;
 
@@ -45,6 +47,40 @@ pub fn check_cuda<O: Conform>(queue: &Queue, pool: &mut Pool, seed: u64, stride:
         }
     });
     verdicts
+}
+
+/// Lays random matrices of every type out in tiles on the device; the bytes must be those of the CPU.
+pub fn check_tiles(queue: &Queue, seed: u64) -> Verdict {
+    let mut verdict = Verdict { id: "tiles", missing: None, num_cases: 0, worst: 0.0, failures: Vec::new() };
+    let mut random = Random::new(seed);
+    for tiling in Tiling::all() {
+        for (n, k) in [(16, 256), (37, 1280), (5, 96), (33, 576)].into_iter().filter(|&(_, k)| tiling.fits(k)) {
+            let (rows, _) = weight::random(tiling.dtype(), n, k, &mut random);
+            let expected = tiling.pack(&rows, n, k);
+            verdict.num_cases += 1;
+            match tiles(queue, tiling, &rows, n, k) {
+                Ok(found) if found == expected => {}
+                Ok(_) => verdict.failures.push(format!("{} {n} x {k}: other bytes", tiling.dtype())),
+                Err(error) => verdict.failures.push(format!("{} {n} x {k}: {error}", tiling.dtype())),
+            }
+        }
+    }
+    verdict
+}
+
+fn tiles(queue: &Queue, tiling: Tiling, rows: &[u8], n: usize, k: usize) -> Result<Vec<u8>, CudaError> {
+    queue.enter()?;
+    let mut found = vec![0xff; tiling.bytes(n, k)];
+    let (from, to) = (queue.memory(rows.len(), "rows")?, queue.memory(found.len(), "tiles")?);
+    // SAFETY: both are as large as what is copied; they last until the queue has been waited for.
+    unsafe {
+        queue.upload(rows, from.as_ptr())?;
+        queue.upload(&found, to.as_ptr())?;
+        tile(queue, tiling, from.as_ptr(), to.as_ptr(), n, k)?;
+        queue.download(to.as_ptr(), &mut found)?;
+    }
+    queue.synchronize()?;
+    Ok(found)
 }
 
 fn check_case<O: Op>(

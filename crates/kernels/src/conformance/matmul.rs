@@ -7,14 +7,20 @@ use crate::launch::RowSet;
 use crate::op::Rows;
 use crate::ops::matmul::{Desc, Input, Slots};
 use crate::ops::{Matmul, quantize};
-use crate::packed::{Form, Packing};
+use crate::packed::Form;
 
-const NUM_ROWS: [usize; 21] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 31, 32, 33, 65];
+const NUM_ROWS: [usize; 22] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 31, 32, 33, 65, 129];
 const N: [usize; 5] = [1, 16, 31, 45, 70];
 const K: [usize; 7] = [32, 96, 224, 256, 768, 1280, 40];
 
 /// Forms of activations and weights that go together: nothing that computes in f32 reads packed weights.
-const WAYS: [(Input, Form); 3] = [(Input::F32, Form::Rows), (Input::Q8, Form::Rows), (Input::Q8, Form::Packed)];
+const WAYS: [(Input, Form); 5] = [
+    (Input::F32, Form::Rows),
+    (Input::Q8, Form::Rows),
+    (Input::Q8, Form::Packed),
+    (Input::F32, Form::Tiles),
+    (Input::Q8, Form::Tiles),
+];
 
 impl Conform for Matmul {
     fn cases(random: &mut Random, check: &mut dyn FnMut(Case<Self>)) {
@@ -49,8 +55,7 @@ impl Conform for Matmul {
 
 /// Whether rows of `k` columns can be multiplied so.
 fn possible(dtype: DType, input: Input, form: Form, k: usize) -> bool {
-    (input == Input::F32 || k.is_multiple_of(quantize::BLOCK))
-        && (form == Form::Rows || Packing::of(dtype).is_some_and(|packing| packing.fits(k)))
+    (input == Input::F32 || k.is_multiple_of(quantize::BLOCK)) && weight::has_form(form, dtype, k)
 }
 
 fn case(desc: Desc, num_rows: usize, values: Values, random: &mut Random) -> Case<Matmul> {

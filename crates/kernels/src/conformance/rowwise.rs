@@ -8,7 +8,7 @@ use crate::launch::RowSet;
 use crate::ops::glu::Activation;
 use crate::ops::{Add, Embed, Gather, Glu, Norm, Quantize, Softcap};
 use crate::ops::{add, embed, gather, glu, norm, quantize, softcap};
-use crate::packed::{Form, Packing};
+use crate::packed::Form;
 
 /// Rows and values per row: single, ragged, many.
 const SHAPES: [(usize, usize); 9] =
@@ -139,9 +139,8 @@ impl Conform for Embed {
             let width = 3 * dtype.block_len().max(32);
             let row_bytes = dtype.row_bytes(width).unwrap_or_default();
             let (rows, _) = weight::random(dtype, VOCAB, width, random);
-            let packable = Packing::of(dtype).is_some_and(|packing| packing.fits(width));
-            for (num_rows, form) in [(1, Form::Rows), (13, Form::Rows), (13, Form::Packed)] {
-                if form == Form::Packed && !packable {
+            for (num_rows, form) in [(1, Form::Rows), (13, Form::Rows), (13, Form::Packed), (13, Form::Tiles)] {
+                if !weight::has_form(form, dtype, width) {
                     continue;
                 }
                 let desc = embed::Desc { table: dtype, form, width, row_bytes, scale: random.pick(&[1.0, 25.3]) };

@@ -6,6 +6,7 @@ use gguf::DType;
 use super::Random;
 use crate::launch::Weight;
 use crate::packed::{Form, Packing};
+use crate::tiles::Tiling;
 
 /// Whether weights of a model come in this type: real numbers that `gguf` can decode.
 pub fn has_rows(dtype: DType) -> bool {
@@ -34,12 +35,26 @@ pub fn random(dtype: DType, n: usize, k: usize, random: &mut Random) -> (Vec<u8>
     (packed, decoded)
 }
 
+/// Whether weights of a type with `k` columns have that form.
+pub fn has_form(form: Form, dtype: DType, k: usize) -> bool {
+    match form {
+        Form::Rows => true,
+        Form::Packed => Packing::of(dtype).is_some_and(|packing| packing.fits(k)),
+        Form::Tiles => Tiling::of(dtype).is_some_and(|tiling| tiling.fits(k)),
+    }
+}
+
 /// `n` rows of blocks in the given form.
 pub fn laid_out(form: Form, dtype: DType, rows: Vec<u8>, n: usize, k: usize) -> Vec<u8> {
-    let Some(packing) = Packing::of(dtype).filter(|_| form == Form::Packed) else { return rows };
-    let mut bands = vec![0; packing.bytes(n, k)];
-    packing.pack(&rows, k, &mut bands);
-    bands
+    match (form, Packing::of(dtype), Tiling::of(dtype)) {
+        (Form::Packed, Some(packing), _) => {
+            let mut bands = vec![0; packing.bytes(n, k)];
+            packing.pack(&rows, k, &mut bands);
+            bands
+        }
+        (Form::Tiles, _, Some(tiling)) => tiling.pack(&rows, n, k),
+        _ => rows,
+    }
 }
 
 /// Bytes in memory that keeps its place, as weights have. Empty when there is no memory.

@@ -13,11 +13,14 @@ use gguf::DType;
 
 use crate::kv::{KvLayout, KvType};
 use crate::launch::KvFrame;
+use crate::tiles::{CHUNK, TILE, Tiling};
 
 /// First part of every source.
 pub(crate) const PRELUDE: &str = include_str!("prelude.cu");
 /// Weights in the blocks of the file; needs [`has_form`].
 pub(crate) const BLOCKS: &str = include_str!("blocks.cu");
+/// Weights in tiles; comes after [`BLOCKS`].
+pub(crate) const TILES: &str = include_str!("tiles.cu");
 /// The paged cache; needs [`kv_constants`].
 pub(crate) const KV: &str = include_str!("kv.cu");
 
@@ -93,9 +96,45 @@ impl DeviceWeights {
         Ok(())
     }
 
+    /// Lays the `rows` of a matrix out in tiles on the queue's device, piece by piece, unless that was done already; or
+    /// rows that are made up in their place.
+    ///
+    /// # Errors
+    /// As [`DeviceWeights::make`].
+    pub fn add_tiles(
+        &mut self,
+        queue: &Queue,
+        rows: &[u8],
+        tiling: Tiling,
+        k: usize,
+        made_up: bool,
+    ) -> Result<(), CudaError> {
+        let row_bytes = k / tiling.dtype().block_len() * tiling.dtype().block_bytes();
+        let (key, num_rows) = (rows.as_ptr() as usize, rows.len() / row_bytes);
+        if num_rows == 0 || self.places.contains_key(&key) || (queue.gpu().is_none() && !queue.is_emulated()) {
+            return Ok(());
+        }
+        let memory = queue.memory(tiling.bytes(num_rows, k), "weights in tiles")?;
+        let piece_rows = (PIECE_BYTES / row_bytes).next_multiple_of(TILE);
+        for (nth, piece) in rows.chunks(piece_rows * row_bytes).enumerate() {
+            let tiles = memory.as_ptr().wrapping_add(tiling.bytes(nth * piece_rows, k));
+            // SAFETY: scratch is as large as the piece and used again only after the kernel; the memory holds all tiles.
+            unsafe {
+                let from = queue.scratch(piece.len())?;
+                match made_up {
+                    true => noise::fill(queue, tiling.dtype(), from, piece.len(), (key + nth) as u64)?,
+                    false => queue.upload(piece, from)?,
+                }
+                tile(queue, tiling, from, tiles, piece.len() / row_bytes, k)?;
+            }
+        }
+        self.places.insert(key, (rows.len(), memory));
+        Ok(())
+    }
+
     /// Bytes on the device.
     pub fn num_bytes(&self) -> usize {
-        self.places.values().map(|(len, _)| len).sum()
+        self.places.values().map(|(_, memory)| memory.len()).sum()
     }
 
     /// Whether there is a copy of what begins at this address.
@@ -113,6 +152,41 @@ impl DeviceWeights {
             _ => std::ptr::null(),
         }
     }
+}
+
+/// Bytes of a matrix that are laid out in tiles at one time.
+const PIECE_BYTES: usize = 32 << 20;
+
+/// Enqueues the making of tiles from rows of the file, both on the device.
+///
+/// # Safety
+/// `rows` must hold `n` rows of `k` columns, and `tiles` must have room for [`Tiling::bytes`].
+pub(crate) unsafe fn tile(
+    queue: &Queue,
+    tiling: Tiling,
+    rows: *const u8,
+    tiles: *mut u8,
+    n: usize,
+    k: usize,
+) -> Result<(), CudaError> {
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Args {
+        rows: *const u8,
+        tiles: *mut u8,
+        row_bytes: u64,
+        n: u32,
+        k: u32,
+    }
+    const SOURCE: Source = Source { name: "tiles", parts: &[PRELUDE, BLOCKS, TILES, include_str!("../tiles/pack.cu")] };
+    const WARPS: usize = 4;
+    let dtype = tiling.dtype();
+    let row_bytes = (k / dtype.block_len() * dtype.block_bytes()) as u64;
+    let kernel = Kernel { source: &SOURCE, entry: "pack", constants: &[type_constant(dtype)] };
+    let args = Args { rows, tiles, row_bytes, n: n as u32, k: k as u32 };
+    let grid = Grid::row(blocks(n.div_ceil(TILE) * k.div_ceil(CHUNK), WARPS), 32 * WARPS as u32);
+    // SAFETY: the caller's promise; the struct is that of the source.
+    unsafe { queue.launch(&kernel, grid, &args) }
 }
 
 /// Whether `blocks.cu` can read rows of this type. The types whose codes are points of a lattice (IQ1 to IQ3) and the

@@ -18,6 +18,7 @@ use crate::cuda::{DeviceWeights, Launcher, fused, look_over};
 use crate::fault::{Faults, Finding};
 use crate::kv::KvLayout;
 use crate::launch::{Frame, KvFrame, KvView, RowSet, Run, Slot};
+use crate::tiles::Tiling;
 use crate::variant::Place;
 
 /// A run of steps that one place computes.
@@ -131,6 +132,14 @@ impl DeviceSide {
     /// When the device has no room.
     pub fn add_weights(&mut self, bytes: &[u8]) -> Result<(), CudaError> {
         self.weights.add(&self.queue, bytes)
+    }
+
+    /// The same for a matrix of whole rows, which is laid out in tiles there; `made_up` as in [`Self::make_weights`].
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn add_tiles(&mut self, rows: &[u8], tiling: Tiling, columns: usize, made_up: bool) -> Result<(), CudaError> {
+        self.weights.add_tiles(&self.queue, rows, tiling, columns, made_up)
     }
 
     /// Makes up weights of this type on the device, in place of `bytes`, which nobody looks at.

@@ -30,6 +30,7 @@ use gguf::DType;
 use gguf::blocks::SUPER;
 use gguf::blocks::grid::{FP4_VALUES, IQ4_VALUES};
 
+pub(crate) use pack::BlockScales;
 pub use pack::pack_matrix;
 
 /// Rows of a band: the 32-bit lanes of a vector.
@@ -50,6 +51,8 @@ pub enum Form {
     Rows,
     /// In bands, as this module lays them out.
     Packed,
+    /// In [`tiles`](crate::tiles), on a GPU.
+    Tiles,
 }
 
 impl Form {
@@ -58,6 +61,7 @@ impl Form {
         match self {
             Form::Rows => "mapped",
             Form::Packed => "repacked",
+            Form::Tiles => "tiles",
         }
     }
 }

@@ -125,19 +125,19 @@ impl Packing {
 
 /// The scales of one block of one row, as they stand in bands.
 #[derive(Default)]
-struct BlockScales {
+pub(crate) struct BlockScales {
     /// Bits of a 16-bit float.
-    scale: u16,
-    min: u16,
+    pub(crate) scale: u16,
+    pub(crate) min: u16,
     /// Of a float per group, where a type has these instead of one scale.
     group_scales: [u16; 4],
     /// Per group.
-    scale_factors: [u8; 16],
-    min_factors: [u8; 16],
+    pub(crate) scale_factors: [u8; 16],
+    pub(crate) min_factors: [u8; 16],
 }
 
 impl BlockScales {
-    fn read(dtype: DType, block: &[u8]) -> Self {
+    pub(crate) fn read(dtype: DType, block: &[u8]) -> Self {
         let mut scales = Self::default();
         match dtype {
             DType::Q2_K => {

@@ -3,7 +3,6 @@
 
 use kernels::ops::matmul::Input;
 use kernels::ops::*;
-use kernels::packed::Form;
 use kernels::{Choice, Op, OpKind, Place, RowSet, Run, Slot, Step, Transfer, Weight, choose};
 
 use super::places::{Places, attention_desc};
@@ -79,7 +78,10 @@ impl<'a> Lowering<'a> {
         match &node.op {
             NodeOp::Embed { table, scale, out } => {
                 // A table that some product reads packed is not read from the file at all.
-                let form = if place == Place::Cuda { Form::Rows } else { self.weights.forms(table)[0] };
+                let form = match &self.options.offload {
+                    Some(offload) if place == Place::Cuda => offload.form(table),
+                    _ => self.weights.forms(table)[0],
+                };
                 let desc = embed::Desc {
                     table: table.dtype,
                     form,

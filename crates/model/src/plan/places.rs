@@ -89,7 +89,7 @@ fn matmul_at(node: &Node, weights: &Weights, options: &PlanOptions, place: &mut 
     let NodeOp::Matmul { weight, bias, .. } = &node.op else { return None };
     let (rows, bias, policy) = (options.rows, bias.is_some(), &options.policy);
     if let Some(offload) = options.offload.as_ref().filter(|_| *place == Place::Cuda) {
-        let desc = matmul_desc(weight, &[Form::Rows], bias, rows, &offload.hardware, policy);
+        let desc = matmul_desc(weight, &[offload.form(weight)], bias, rows, &offload.hardware, policy);
         if choose::<Matmul>(&desc, &offload.hardware, policy).variant.place() == Place::Cuda {
             return Some(desc);
         }

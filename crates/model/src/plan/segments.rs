@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use kernels::packed::Form;
+use kernels::tiles::{TILE, Tiling};
 use kernels::{Place, Segment, Transfer};
 
 use crate::graph::{Graph, Node, NodeOp};
@@ -17,6 +19,8 @@ pub struct Offload {
     pub first_layer: u32,
     /// Whether the logits are too.
     pub output: bool,
+    /// How its weights are laid out: in tiles, or in the rows of the file; what has no tiles stays in rows.
+    pub form: Form,
 }
 
 /// Bytes of the file or of the graph that some step reads.
@@ -43,6 +47,17 @@ impl Offload {
             place
         };
         graph.nodes.iter().map(of_node).collect()
+    }
+
+    /// How a matrix that it reads is laid out.
+    pub(super) fn form(&self, matrix: &Matrix) -> Form {
+        if self.tiles(matrix).is_some() { Form::Tiles } else { Form::Rows }
+    }
+
+    /// The tiles that a matrix becomes, if any; one of fewer rows than a tile has would only be padding.
+    pub fn tiles(&self, matrix: &Matrix) -> Option<Tiling> {
+        let tiling = Tiling::of(matrix.dtype).filter(|tiling| tiling.fits(matrix.columns) && matrix.rows >= TILE)?;
+        (self.form == Form::Tiles).then_some(tiling)
     }
 
     /// The weights that its nodes read, as they lie in the file or in the graph; some may come twice.

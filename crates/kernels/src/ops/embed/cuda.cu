@@ -10,7 +10,11 @@ struct Args {
 
 extern "C" __global__ void __launch_bounds__(128) embed(Args args) {
     wait_for_inputs();
+#ifdef TILED
+    TileRow row = tile_row(args.table, args.width, args.tokens[blockIdx.x]);
+#else
     const u8* row = args.table + args.tokens[blockIdx.x] * args.row_bytes;
+#endif
     float* out = args.out + (u64)blockIdx.x * args.width;
 #if QUANTIZED
     for (u32 index = threadIdx.x; index < args.width / 32; index += blockDim.x) {

@@ -4,20 +4,21 @@ use device::Feature;
 use device::cuda::{CudaError, Grid, Kernel, Source};
 
 use super::{Args, Desc, Embed};
-use crate::cuda::{BLOCKS, Launcher, PRELUDE, has_form, type_constant};
+use crate::cuda::{BLOCKS, Launcher, PRELUDE, TILES, has_form, type_constant};
 use crate::packed::Form;
 use crate::variant::{Exactness, Launch, Variant};
 
-/// Tables as they lie in the file.
+/// Tables as they lie in the file, or in tiles.
 pub const VARIANT: Variant<Embed> = Variant {
     id: "embed/any/cuda",
     needs: &[Feature::Cuda],
     exactness: Exactness::Bitwise,
-    accepts: |desc| desc.form == Form::Rows && has_form(desc.table),
+    accepts: |desc| desc.form != Form::Packed && has_form(desc.table),
     launch: Launch::Cuda(embed),
 };
 
 const SOURCE: Source = Source { name: "embed", parts: &[PRELUDE, BLOCKS, include_str!("cuda.cu")] };
+const TILED: Source = Source { name: "embed_tiles", parts: &[PRELUDE, BLOCKS, TILES, include_str!("cuda.cu")] };
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -31,7 +32,8 @@ struct DeviceArgs {
 }
 
 unsafe fn embed(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), CudaError> {
-    let kernel = Kernel { source: &SOURCE, entry: "embed", constants: &[type_constant(desc.table)] };
+    let source = if desc.form == Form::Tiles { &TILED } else { &SOURCE };
+    let kernel = Kernel { source, entry: "embed", constants: &[type_constant(desc.table)] };
     let device_args = DeviceArgs {
         tokens: args.tokens,
         table: launcher.weight(args.table),

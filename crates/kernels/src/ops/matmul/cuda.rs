@@ -5,7 +5,7 @@ use device::Feature;
 use device::cuda::{CudaError, Grid, Kernel, Source};
 
 use super::{Args, Desc, Input, Matmul};
-use crate::cuda::{BLOCKS, Launcher, PRELUDE, blocks, has_form, type_constant};
+use crate::cuda::{BLOCKS, Launcher, PRELUDE, TILES, blocks, has_form, type_constant};
 use crate::op::Rows;
 use crate::ops::quantize;
 use crate::packed::Form;
@@ -29,12 +29,12 @@ pub const Q8: Variant<Matmul> = Variant {
     launch: Launch::Cuda(q8),
 };
 
-/// f32 activations, any number of rows.
+/// f32 activations, any number of rows, weights in either form.
 pub const F32: Variant<Matmul> = Variant {
     id: "matmul/f32/cuda-dot",
     needs: &[Feature::Cuda],
     exactness: Exactness::Reordered { ulp: 64 },
-    accepts: |desc| takes(desc, Input::F32),
+    accepts: |desc| desc.input == Input::F32 && desc.form != Form::Packed && has_form(desc.weight),
     launch: Launch::Cuda(f32),
 };
 
@@ -44,15 +44,17 @@ fn takes(desc: &Desc, input: Input) -> bool {
 
 const Q8_SOURCE: Source = Source { name: "matmul_q8", parts: &[PRELUDE, BLOCKS, include_str!("cuda_q8.cu")] };
 const F32_SOURCE: Source = Source { name: "matmul_f32", parts: &[PRELUDE, BLOCKS, include_str!("cuda_f32.cu")] };
+const TILED_F32_SOURCE: Source =
+    Source { name: "matmul_f32_tiles", parts: &[PRELUDE, BLOCKS, TILES, include_str!("cuda_f32.cu")] };
 const WEIGHT_SOURCE: Source =
     Source { name: "half_weight", parts: &[PRELUDE, BLOCKS, include_str!("cuda_half_weight.cu")] };
-const HALF_SOURCE: Source = Source { name: "half", parts: &[PRELUDE, include_str!("cuda_half.cu")] };
+pub(super) const HALF_SOURCE: Source = Source { name: "half", parts: &[PRELUDE, include_str!("cuda_half.cu")] };
 
 /// Rows of weights per block of threads: a warp each.
 const WARPS: usize = 4;
 
 /// Bytes of weights that are halves at one time.
-const PIECE_BYTES: usize = 64 << 20;
+pub(super) const PIECE_BYTES: usize = 64 << 20;
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -115,7 +117,8 @@ unsafe fn f32(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), C
         k: desc.k as u32,
         num_rows: args.num_rows as u32,
     };
-    let kernel = Kernel { source: &F32_SOURCE, entry: "dot_f32", constants: &[type_constant(desc.weight)] };
+    let source = if desc.form == Form::Tiles { &TILED_F32_SOURCE } else { &F32_SOURCE };
+    let kernel = Kernel { source, entry: "dot_f32", constants: &[type_constant(desc.weight)] };
     // SAFETY: the caller's promise; the struct is that of the source.
     unsafe { launcher.launch(&kernel, grid(desc, args, 4), &device_args) }
 }
@@ -145,11 +148,11 @@ struct ToHalfArgs {
 
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct FinishArgs {
-    out: *mut f32,
-    bias: *const f32,
-    factors: *const f32,
-    n: u32,
+pub(super) struct FinishArgs {
+    pub(super) out: *mut f32,
+    pub(super) bias: *const f32,
+    pub(super) factors: *const f32,
+    pub(super) n: u32,
 }
 
 unsafe fn half(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), CudaError> {

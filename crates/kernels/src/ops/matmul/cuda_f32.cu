@@ -17,7 +17,11 @@ extern "C" __global__ void __launch_bounds__(128) dot_f32(Args args) {
     u32 n = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32, first = blockIdx.y * ROWS;
     wait_for_inputs();
     if (n >= args.n) return;
+#ifdef TILED
+    TileRow weights = tile_row(args.weight, args.k, n);
+#else
     const u8* weights = args.weight + n * args.row_bytes;
+#endif
     float sums[ROWS] = {};
 #if QUANTIZED
     for (u32 index = lane; index < args.k / 32; index += 32) {

@@ -4,6 +4,8 @@
 //! (exact plan, float weights) or the int8 rows of `quantize`.
 
 mod cuda;
+mod cuda_float;
+mod cuda_tiles;
 pub mod reference;
 
 #[cfg(target_arch = "x86_64")]
@@ -42,6 +44,7 @@ use crate::launch::{Frame, RowSet, Slot, Weight};
 use crate::op::{Op, OpKind, Rows};
 use crate::ops::quantize;
 use crate::packed::{Form, Packing};
+use crate::tiles::Tiling;
 use crate::variant::{Exactness, Launch, Variant, any};
 
 /// The operation.
@@ -80,8 +83,9 @@ pub struct Desc {
 impl Desc {
     /// Bytes of the weights.
     pub fn weight_bytes(&self) -> usize {
-        match Packing::of(self.weight) {
-            Some(packing) if self.form == Form::Packed => packing.bytes(self.n, self.k),
+        match (self.form, Packing::of(self.weight), Tiling::of(self.weight)) {
+            (Form::Packed, Some(packing), _) => packing.bytes(self.n, self.k),
+            (Form::Tiles, _, Some(tiling)) => tiling.bytes(self.n, self.k),
             _ => self.n * self.row_bytes,
         }
     }
@@ -128,13 +132,17 @@ impl Op for Matmul {
         &bf16_avx512::VARIANT,
         &float_avx512::VARIANT,
         &float_avx2::VARIANT,
+        &cuda_tiles::MANY,
+        &cuda_tiles::DOT,
+        &cuda_float::FLOAT,
         &cuda::HALF,
         &cuda::Q8,
         &cuda::F32,
         &REFERENCE,
     ];
     #[cfg(not(target_arch = "x86_64"))]
-    const VARIANTS: &'static [&'static Variant<Self>] = &[&cuda::HALF, &cuda::Q8, &cuda::F32, &REFERENCE];
+    const VARIANTS: &'static [&'static Variant<Self>] =
+        &[&cuda_tiles::MANY, &cuda_tiles::DOT, &cuda_float::FLOAT, &cuda::HALF, &cuda::Q8, &cuda::F32, &REFERENCE];
     type Desc = Desc;
     type Slots = Slots;
     type Args = Args;
