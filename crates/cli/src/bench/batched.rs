@@ -36,10 +36,9 @@ struct Outcome {
     generate_s: f64,
 }
 
-/// Measures every combination of the lists.
+/// Measures every combination of the lists; [`check`] has passed them.
 pub fn run(settings: &Settings, subjects: &[Subject]) -> anyhow::Result<()> {
     let choice = &settings.bench;
-    check(choice)?;
     let (batched, tests) = (&choice.batched, tests(&choice.batched)?);
     let jobs = jobs(choice, &settings.load);
     let ([job], [subject]) = (&jobs[..], subjects) else {
@@ -74,7 +73,7 @@ pub fn run(settings: &Settings, subjects: &[Subject]) -> anyhow::Result<()> {
 }
 
 /// What is not meant for several sequences is refused, not ignored.
-fn check(choice: &Bench) -> anyhow::Result<()> {
+pub fn check(choice: &Bench) -> anyhow::Result<()> {
     let other = [
         ("-p", !choice.prompts.is_empty()),
         ("-n", !choice.gens.is_empty()),

@@ -45,18 +45,11 @@ pub struct Test {
 
 /// Measures everything that was asked for.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
-    let subjects = Subject::all(settings)?;
-    if settings.bench.batched.is_asked() {
-        return batched::run(settings, &subjects);
-    }
     let choice = &settings.bench;
-    let stray =
-        [("-pps", choice.batched.shared), ("-tgs", choice.batched.separate), ("-c", choice.batched.context > 0)];
-    if let Some((flag, _)) = stray.iter().find(|(_, given)| *given) {
-        bail!("{flag}: says how several sequences are measured; give -npp, -ntg and -npl too");
-    }
-    if choice.ops && settings.output.format == Format::Csv {
-        bail!("--ops: a line of csv has no room for it; give -o md, json or jsonl");
+    check(settings)?;
+    let subjects = Subject::all(settings)?;
+    if choice.batched.is_asked() {
+        return batched::run(settings, &subjects);
     }
     let mut log = Log::open(&settings.output)?;
     let jobs = jobs(choice, &settings.load);
@@ -68,6 +61,23 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         }
     }
     report.finish()
+}
+
+/// What does not go together is refused before any model is looked for.
+fn check(settings: &Settings) -> anyhow::Result<()> {
+    let choice = &settings.bench;
+    if choice.batched.is_asked() {
+        return batched::check(choice);
+    }
+    let stray =
+        [("-pps", choice.batched.shared), ("-tgs", choice.batched.separate), ("-c", choice.batched.context > 0)];
+    if let Some((flag, _)) = stray.iter().find(|(_, given)| *given) {
+        bail!("{flag}: says how several sequences are measured; give -npp, -ntg and -npl too");
+    }
+    if choice.ops && settings.output.format == Format::Csv {
+        bail!("--ops: a line of csv has no room for it; give -o md, json or jsonl");
+    }
+    Ok(())
 }
 
 /// What a shape is answered with where nothing can make it up.

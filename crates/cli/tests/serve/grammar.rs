@@ -106,7 +106,8 @@ fn flags_constrain_every_answer_that_does_not_say_otherwise() {
     assert_eq!(run(&["--grammar", "root ::= \"one\" \" two\""]).trim(), "one two");
     assert_eq!(run(&["--regex", "ab{2}c"]).trim(), "abbc");
     let schema = scratch("schema.json", r#"{"const": [1, true]}"#);
-    assert_eq!(run(&["-jf", schema.to_str().unwrap()]).trim().replace(' ', ""), "[1,true]");
+    let answer = run(&["-jf", schema.to_str().unwrap()]);
+    assert_eq!(answer.split_whitespace().collect::<String>(), "[1,true]");
     assert!(run(&["-j", "{}", "-n", "3"]).trim().starts_with('{'));
     for (flags, message) in [
         (["--grammar", "root ::= x"], "--grammar: there is no rule `x`"),
