@@ -18,7 +18,7 @@ use kernels::simd::{Avx512, Lanes};
 use kernels::{KvType, Launch, Variant};
 
 use super::EXACTNESS;
-use super::codes::Codes;
+use super::cpu_codes::Codes;
 
 /// Keys whose mean all keys lose: the first that a step sees. With fewer there is nothing to gain.
 pub const MEAN_KEYS: usize = 64;

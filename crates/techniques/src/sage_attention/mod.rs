@@ -2,9 +2,9 @@
 //! mean. README.md beside this file gives the idea and the figures.
 
 #[cfg(target_arch = "x86_64")]
-mod codes;
-#[cfg(target_arch = "x86_64")]
 mod cpu;
+#[cfg(target_arch = "x86_64")]
+mod cpu_codes;
 #[cfg(test)]
 mod tests;
 
