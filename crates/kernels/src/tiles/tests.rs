@@ -1,3 +1,5 @@
+//! Tiles hold the numbers of the file, whatever the shape and the bits of scales and codes.
+
 use super::*;
 use crate::conformance::{Random, random_weights};
 

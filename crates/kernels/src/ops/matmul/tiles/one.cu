@@ -140,7 +140,7 @@ template <int NUM> __device__ __forceinline__ void one(const Args& args, u8* sha
     u32 x_bytes = (u32)args.x_row_bytes;
 #pragma unroll
     for (int r = 0; r < NUM; r++) {
-        const uint4* from = (const uint4*)(args.x + min(r, args.num_rows - 1) * args.x_row_bytes);
+        const uint4* from = (const uint4*)(args.x + min((u32)r, args.num_rows - 1) * args.x_row_bytes);
         uint4* to = (uint4*)(x + r * x_bytes);
         for (u32 i = threadIdx.x; i < x_bytes / 16; i += AT_ONCE * 32 * WARPS) {
             uint4 pieces[AT_ONCE];
