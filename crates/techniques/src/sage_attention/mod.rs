@@ -17,7 +17,7 @@ pub const TECHNIQUE: Technique = Technique {
     id: "sage_attention",
     title: "attention in 8-bit integers, keys smoothed",
     papers: &["arXiv:2410.02367", "arXiv:2409.16997"],
-    stage: Stage::Stable,
+    stage: Stage::Preview,
     exactness: EXACTNESS,
     summary: "computes both products of prefill attention in bytes; keys lose their mean first, which softmax does not notice",
     needs: &[&[Feature::Avx512Vnni]],
