@@ -115,16 +115,13 @@ fn weights_in_tiles_give_the_same_answers() {
     let plain = Options { context: 64, num_sequences: 2, kv_unified: true, ..Options::default() };
     let marlin = Switch { id: "marlin".to_owned(), mode: Mode::On, knobs: Vec::new() };
     let tiled = Options { techniques: vec![marlin], ..plain.clone() };
-    let mut num_tiled = 0;
-    for name in ["llama.gguf", "qwen2.gguf", "gemma2.gguf"] {
-        let mut on_gpu = open(name, &tiled, Some(emulated()));
-        let expected = logits(&mut open(name, &plain, None));
-        let difference = difference(&expected, &logits(&mut on_gpu));
-        assert!(difference <= 0.05, "{name}: {difference}");
-        assert!(on_gpu.take_notices().is_empty());
-        num_tiled += on_gpu.explain().iter().filter(|row| row.variant.contains("tiles")).count();
-    }
-    assert!(num_tiled > 0, "no product reads tiles");
+    let name = "llama-q8_0.gguf";
+    let mut on_gpu = open(name, &tiled, Some(emulated()));
+    let expected = logits(&mut open(name, &plain, None));
+    let difference = difference(&expected, &logits(&mut on_gpu));
+    assert!(difference <= 0.05, "{difference}");
+    let all = on_gpu.explain();
+    assert!(all.iter().filter(|row| row.variant.starts_with("matmul")).all(|row| row.variant.contains("tiles")));
 }
 
 #[test]
