@@ -64,7 +64,7 @@ fn the_exact_plan_is_true_to_itself_and_every_architecture_can_be_compared() {
 
 #[test]
 fn what_is_slower_noisier_or_broken_is_named() {
-    let slow = report("llama.gguf", &["--b", "--inject slow=60@step=1-1000000", "--time", "2"]);
+    let slow = report("llama.gguf", &["--b", "--inject slow=900@step=1-1000000", "--time", "2"]);
     assert_eq!(slow["judgement"]["verdict"], "does_not_pay", "{}", slow["judgement"]);
     assert!(reasons(&slow).contains("slower: "), "{}", slow["judgement"]);
 
