@@ -85,7 +85,7 @@ fn whole_models_agree_with_the_cpu() {
     if !has_compiler() {
         return;
     }
-    for name in ["llama.gguf", "qwen2.gguf", "gemma2.gguf"] {
+    for name in ["llama.gguf", "llama-q8_0.gguf", "qwen2.gguf", "gemma2.gguf"] {
         let llm = agree(name, GpuLayers::Fit, PlanKind::Exact, 1e-4);
         assert_eq!(llm.gpu_layers().0, llm.gpu_layers().1);
         assert!(llm.explain().iter().all(|row| row.variant.contains("cuda")), "{name}");

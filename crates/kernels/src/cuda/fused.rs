@@ -2,10 +2,12 @@
 //! and int8 codes; gated activation and codes; rotation of queries and keys and the store. Plans know nothing of it, and
 //! the values are those of the steps one by one. Called by `executor/device`.
 
+use std::ops::Range;
+
 use device::cuda::{CudaError, FaultPlace, Grid, Kernel, Source};
 
 use super::{KV, Kv, Launcher, PRELUDE, blocks, has_codec, kv_constants};
-use crate::launch::{Frame, Run, Step};
+use crate::launch::{Frame, Run, Slot, Step};
 use crate::op::Op;
 use crate::ops::glu::Activation;
 use crate::ops::rope::Pairing;
@@ -29,9 +31,13 @@ const WIDEST: usize = 8192;
 /// threads read memory slower.
 const MOST_ROPE_ROWS: usize = 128;
 
-/// What the first of `steps` can be done together with in a step of so many rows.
-pub(crate) fn find(steps: &[Box<dyn Run>], num_rows: usize) -> Option<Fused<'_>> {
-    norm(steps).or_else(|| glu(steps)).or_else(|| rope(steps).filter(|_| num_rows <= MOST_ROPE_ROWS))
+/// What the first of `steps` can be done together with in a step of that frame: not where some threads would write what
+/// others have yet to read.
+pub(crate) fn find<'a>(steps: &'a [Box<dyn Run>], frame: &Frame) -> Option<Fused<'a>> {
+    norm(steps)
+        .or_else(|| glu(steps))
+        .or_else(|| rope(steps).filter(|_| frame.num_rows <= MOST_ROPE_ROWS))
+        .filter(|fused| !fused.overwrites(frame))
 }
 
 /// Step `index`, if it is of that op and on the op's own kernel for devices.
@@ -125,6 +131,27 @@ impl Fused<'_> {
         }
     }
 
+    /// Whether what it writes lies where it reads: plans may reuse places of values that are dead between the steps.
+    fn overwrites(&self, frame: &Frame) -> bool {
+        let range = |slot: Slot, rows, row_bytes| slot.0..slot.0 + frame.rows(rows) * row_bytes;
+        let codes = |quantize: &Step<Quantize>| {
+            range(quantize.slots.out, quantize.slots.rows, quantize::row_bytes(quantize.desc.width))
+        };
+        let meet = |a: &Range<usize>, b: &Range<usize>| a.start < b.end && b.start < a.end;
+        match self {
+            Fused::Norm { add, norm, quantize } => add.is_some_and(|add| {
+                let (rows, row_bytes) = (norm.slots.rows, 4 * norm.desc.width);
+                let read = range(add.slots.y, rows, row_bytes);
+                meet(&read, &range(norm.slots.out, rows, row_bytes))
+                    || quantize.is_some_and(|quantize| meet(&read, &codes(quantize)))
+            }),
+            Fused::Glu { glu, quantize } => [glu.slots.gate, glu.slots.up]
+                .iter()
+                .any(|&slot| meet(&range(slot, glu.slots.rows, 4 * glu.desc.width), &codes(quantize))),
+            Fused::Rope { .. } => false, // each value becomes another in its place
+        }
+    }
+
     /// Puts it on the queue, whose fault place is that of the first of its steps.
     ///
     /// # Safety
@@ -192,6 +219,83 @@ impl Fused<'_> {
                     launcher.launch(&kernel, grid, &args)
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::launch::{RowSet, Weight};
+    use crate::ops::{add, glu, norm};
+    use crate::variant::Variant;
+
+    const WIDTH: usize = 64;
+    const NUM_ROWS: usize = 6;
+    const BYTES: usize = NUM_ROWS * WIDTH * 4;
+
+    fn variant<O: Op>() -> &'static Variant<O> {
+        O::VARIANTS.iter().find(|variant| variant.place() == Place::Cuda).unwrap()
+    }
+
+    fn frame() -> Frame {
+        Frame {
+            arena: std::ptr::null_mut(),
+            tokens: std::ptr::null(),
+            positions: std::ptr::null(),
+            num_rows: NUM_ROWS,
+            output_rows: std::ptr::null(),
+            num_outputs: 1,
+            groups: std::ptr::null(),
+            logits: std::ptr::null(),
+            num_logits: 0,
+        }
+    }
+
+    fn quantize(x: Slot, out: Slot) -> Box<dyn Run> {
+        let slots = quantize::Slots { x, out, rows: RowSet::Tokens };
+        Box::new(Step::<Quantize> { desc: quantize::Desc { width: WIDTH }, slots, variant: variant() })
+    }
+
+    fn length(steps: &[Box<dyn Run>]) -> usize {
+        find(steps, &frame()).map_or(1, |fused| fused.len())
+    }
+
+    #[test]
+    fn a_norm_that_would_overwrite_what_is_added_stays_apart() {
+        let rows = RowSet::Tokens;
+        let all = |y, out, codes| -> [Box<dyn Run>; 3] {
+            let (x, y, out) = (Slot(0), Slot(y), Slot(out));
+            let desc = norm::Desc { width: WIDTH, groups: 1, eps: 1e-6 };
+            let slots = norm::Slots { x, weight: Weight(std::ptr::null()), out, rows };
+            [
+                Box::new(Step::<Add> {
+                    desc: add::Desc { width: WIDTH },
+                    slots: add::Slots { x, y, rows },
+                    variant: variant(),
+                }),
+                Box::new(Step::<Norm> { desc, slots, variant: variant() }),
+                quantize(out, Slot(codes)),
+            ]
+        };
+        assert_eq!(length(&all(BYTES, 2 * BYTES, 3 * BYTES)), 3);
+        for near in [BYTES - 64, BYTES, 2 * BYTES - 64] {
+            assert_eq!(length(&all(BYTES, near, 3 * BYTES)), 1, "{near}");
+            assert_eq!(length(&all(BYTES, 3 * BYTES, near)), 1, "{near}");
+        }
+    }
+
+    #[test]
+    fn a_gated_activation_whose_codes_would_overwrite_its_input_stays_apart() {
+        let all = |codes| -> [Box<dyn Run>; 2] {
+            let (gate, up, out) = (Slot(0), Slot(BYTES), Slot(2 * BYTES));
+            let desc = glu::Desc { width: WIDTH, activation: Activation::Silu };
+            let slots = glu::Slots { gate, up, out, rows: RowSet::Tokens };
+            [Box::new(Step::<Glu> { desc, slots, variant: variant() }), quantize(out, Slot(codes))]
+        };
+        assert_eq!(length(&all(3 * BYTES)), 2);
+        for near in [0, BYTES, 2 * BYTES - 64] {
+            assert_eq!(length(&all(near)), 1, "{near}");
         }
     }
 }

@@ -371,7 +371,7 @@ impl DeviceSide {
             let mut rest = range;
             while !rest.is_empty() {
                 // What is one kernel is timed as the first of its steps.
-                let count = fused::find(&steps[rest.clone()], frame.num_rows).map_or(1, |fused| fused.len());
+                let count = fused::find(&steps[rest.clone()], frame).map_or(1, |fused| fused.len());
                 self.enqueue(steps, rest.start..rest.start + count, frame)?;
                 marks.push((rest.start, self.queue.mark()?));
                 rest.start += count;
@@ -406,7 +406,7 @@ impl DeviceSide {
         let mut rest = range.clone();
         while let Some(step) = steps[rest.clone()].first() {
             self.queue.set_fault_place(FaultPlace { word: self.fault.as_ptr().cast(), step: rest.start as u64 + 1 });
-            let fused = fused::find(&steps[rest.clone()], frame.num_rows);
+            let fused = fused::find(&steps[rest.clone()], frame);
             // SAFETY: the frame is that of `begin`; the plan answers for its slots, and weights are never taken away.
             rest.start += unsafe {
                 match &fused {

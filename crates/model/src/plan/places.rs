@@ -29,6 +29,10 @@ pub(super) struct Places {
     pub(super) arena_bytes: usize,
 }
 
+/// Most nodes that a GPU computes as one kernel, some of whose threads write what the last of them leaves while others
+/// still read what the first was given: slots read there stay taken for that long.
+const MOST_FUSED: usize = 3;
+
 impl Places {
     pub(super) fn assign(graph: &Graph, weights: &Weights, options: &PlanOptions) -> Self {
         let mut nodes = match &options.offload {
@@ -58,6 +62,7 @@ impl Places {
         let attention_scratch = arena.take(layers.map(scratch).max().unwrap_or(0));
         let mut slots = vec![None; graph.values.len()];
         let mut copies = BTreeMap::new();
+        let mut kept: Vec<(usize, usize)> = Vec::new(); // dead values, each until after a node
         for (index, node) in graph.nodes.iter().enumerate() {
             if let (NodeOp::Matmul { x, .. }, Some(matmul::Desc { input: Input::Q8, .. })) = (&node.op, &matmuls[index])
             {
@@ -67,10 +72,12 @@ impl Places {
                 slots[out.0].get_or_insert_with(|| arena.take(bytes(out.0)));
             }
             let touched = node.op.inputs().into_iter().chain(node.op.output());
-            let mut dying: Vec<usize> = touched.map(|value| value.0).filter(|&value| last[value] == index).collect();
-            dying.sort_unstable();
-            dying.dedup();
-            for value in dying {
+            let mut dead: Vec<usize> = touched.map(|value| value.0).filter(|&value| last[value] == index).collect();
+            dead.sort_unstable();
+            dead.dedup();
+            let until = index + if nodes[index] == Place::Cuda { MOST_FUSED - 1 } else { 0 };
+            kept.extend(dead.into_iter().map(|value| (until, value)));
+            for (_, value) in kept.extract_if(.., |(until, _)| *until <= index) {
                 if let Some(slot) = slots[value] {
                     arena.release(slot, bytes(value));
                 }
