@@ -64,6 +64,16 @@ pub enum CudaError {
     GrewInGraph(&'static str),
 }
 
+impl CudaError {
+    /// Says in a failed call what it was about.
+    pub(super) fn about(self, what: impl FnOnce() -> String) -> Self {
+        match self {
+            CudaError::Call { call, code } => CudaError::Call { call, code: format!("{code} ({})", what()) },
+            other => other,
+        }
+    }
+}
+
 /// Turns the answer of a driver call into a result.
 pub(super) fn check(call: &'static str, result: CUresult) -> Result<(), CudaError> {
     if result == CUresult::CUDA_SUCCESS {

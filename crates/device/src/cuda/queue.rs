@@ -4,96 +4,37 @@
 //! machines without a GPU. A queue that *rehearses* does the same on a device, so that nothing is compiled and no
 //! memory is taken once steps run.
 
+mod kernel;
+mod memory;
+mod modules;
+
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::ffi::{CString, c_void};
+use std::ffi::c_void;
 use std::sync::Arc;
 
-use cudarc::driver::sys::{self, CUfunction, CUmodule, CUstream, CUstream_flags};
+use cudarc::driver::sys::{self, CUstream, CUstream_flags};
 
+use self::modules::Modules;
 use super::blas::Blas;
 use super::error::{CudaError, check};
 use super::gpu::{Arch, Gpu};
 use super::graph::{Event, Graph};
-use super::jit::{Constant, Jit, Source, title};
+use super::jit::{Jit, title};
 use super::libraries::Libraries;
-use super::memory::{Memory, Pinned};
+use super::memory::Memory;
+
+pub use self::kernel::{FaultPlace, Grid, Kernel, StandIn};
+pub use self::modules::Report;
 
 /// Shared memory that a block may have without asking.
 const SHARED_FREE: u32 = 48 << 10;
-
-/// A kernel: an entry of a source with its constants.
-#[derive(Clone, Copy, Debug)]
-pub struct Kernel<'a> {
-    /// The source.
-    pub source: &'static Source,
-    /// Name of the `__global__` function.
-    pub entry: &'static str,
-    /// What the source is specialised on.
-    pub constants: &'a [Constant],
-}
-
-/// How many blocks of how many threads run, each with so much shared memory.
-#[derive(Clone, Copy, Debug)]
-pub struct Grid {
-    /// Blocks.
-    pub blocks: [u32; 3],
-    /// Threads per block.
-    pub threads: u32,
-    /// Bytes of shared memory whose size is not in the source.
-    pub shared_bytes: u32,
-}
-
-impl Grid {
-    /// A row of blocks.
-    pub const fn row(blocks: u32, threads: u32) -> Self {
-        Grid { blocks: [blocks, 1, 1], threads, shared_bytes: 0 }
-    }
-}
-
-/// Where kernels note what they find wrong: the first finding of a run stays.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct FaultPlace {
-    /// One word: step from 1 in the upper half, what was seen in the lower; all ones for nothing. May be null.
-    pub word: *mut u64,
-    /// The step that runs, from 1.
-    pub step: u64,
-}
-
-/// What the compiler told of one source with its constants.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// Source and constants.
-    pub title: String,
-    /// The assembler's log.
-    pub log: String,
-}
-
-/// Does what a queue is asked to launch in a device's place, on memory of the host: how kernels are tried without one.
-pub trait StandIn: Send {
-    /// Runs a kernel.
-    ///
-    /// # Errors
-    /// When it does not compile or goes wrong.
-    ///
-    /// # Safety
-    /// As [`Queue::launch`], but all addresses are the host's.
-    unsafe fn launch(&self, kernel: &Kernel<'_>, grid: Grid, args: *const c_void) -> Result<(), CudaError>;
-
-    /// Computes a product of halves: rows of `x`, rows of `w`, columns of both, values from one row of `out` to the next.
-    ///
-    /// # Safety
-    /// As [`Queue::product_f16`], but all addresses are the host's.
-    unsafe fn product_f16(&self, shape: [usize; 4], w: *const u16, x: *const u16, out: *mut f32);
-}
 
 /// A stream of work for one device, or for none.
 pub struct Queue {
     jit: Jit,
     live: Option<Live>,
     stand_in: Option<Box<dyn StandIn>>,
-    modules: RefCell<HashMap<ModuleKey, Module>>,
+    modules: Modules,
     scratch: RefCell<Option<Memory>>,
     counters: RefCell<Option<Memory>>,
     /// Scratch of a queue without a device.
@@ -103,7 +44,6 @@ pub struct Queue {
     recording: Cell<bool>,
     rehearsing: Cell<bool>,
     fault: Cell<FaultPlace>,
-    reports: RefCell<Vec<Report>>,
 }
 
 struct Live {
@@ -112,14 +52,6 @@ struct Live {
     blas: Result<Blas, CudaError>,
     /// Whether a kernel may start before the one before it has ended: it waits itself for what it needs.
     overlaps: bool,
-}
-
-type ModuleKey = (&'static str, Vec<Constant>);
-
-#[derive(Default)]
-struct Module {
-    module: Option<CUmodule>,
-    entries: Vec<(&'static str, CUfunction)>,
 }
 
 // SAFETY: streams, modules and functions may be used from any thread with their context current; `&Queue` is not
@@ -150,7 +82,7 @@ impl Queue {
             jit,
             live: None,
             stand_in: None,
-            modules: RefCell::default(),
+            modules: Modules::default(),
             scratch: RefCell::default(),
             counters: RefCell::default(),
             host_scratch: RefCell::default(),
@@ -158,7 +90,6 @@ impl Queue {
             recording: Cell::new(false),
             rehearsing: Cell::new(false),
             fault: Cell::new(FaultPlace { word: std::ptr::null_mut(), step: 0 }),
-            reports: RefCell::default(),
         }
     }
 
@@ -177,26 +108,6 @@ impl Queue {
     /// The device.
     pub fn gpu(&self) -> Option<&Arc<Gpu>> {
         self.live.as_ref().map(|live| &live.gpu)
-    }
-
-    /// Takes memory of the device, with undefined contents.
-    ///
-    /// # Errors
-    /// [`CudaError::OutOfMemory`] with what is left; [`CudaError::NoDevice`] for a queue that only compiles.
-    pub fn memory(&self, bytes: usize, purpose: &'static str) -> Result<Memory, CudaError> {
-        match &self.live {
-            Some(live) => Memory::on_device(&live.gpu, bytes, purpose),
-            None if self.is_emulated() => Memory::on_host(bytes, purpose),
-            None => Err(CudaError::NoDevice("the queue only compiles".to_owned())),
-        }
-    }
-
-    /// Takes zeroed memory of the host from which copies to the device need no detour.
-    ///
-    /// # Errors
-    /// When the system refuses.
-    pub fn pinned(&self, bytes: usize) -> Result<Pinned, CudaError> {
-        self.live.as_ref().map_or_else(|| Pinned::plain(bytes), |live| Pinned::zeroed(&live.gpu, bytes))
     }
 
     /// Multiprocessors of the device; without one, those of an H100.
@@ -233,7 +144,7 @@ impl Queue {
 
     /// What was compiled since this was last asked.
     pub fn take_reports(&self) -> Vec<Report> {
-        self.reports.take()
+        self.modules.take_reports()
     }
 
     /// Where kernels launched from now on note what they find wrong.
@@ -249,65 +160,6 @@ impl Queue {
     /// Changes whenever addresses that a graph may hold have become invalid.
     pub fn generation(&self) -> u64 {
         self.generation.get()
-    }
-
-    /// Memory that lasts until the next call, at least `bytes` bytes: what one op passes on between its kernels.
-    ///
-    /// # Errors
-    /// When the device has no room.
-    pub fn scratch(&self, bytes: usize) -> Result<*mut u8, CudaError> {
-        let Some(live) = &self.live else {
-            let mut scratch = self.host_scratch.borrow_mut();
-            let words = if self.is_emulated() { bytes.div_ceil(size_of::<u64>()) } else { 0 };
-            let words = words.max(scratch.len());
-            scratch.resize(words, u64::MAX);
-            return Ok(scratch.as_mut_ptr().cast());
-        };
-        let mut scratch = self.scratch.borrow_mut();
-        if scratch.as_ref().is_none_or(|memory| memory.len() < bytes) {
-            if self.recording.get() {
-                return Err(CudaError::GrewInGraph("kernel scratch"));
-            }
-            *scratch = None; // free first: the old one is of no use
-            *scratch = Some(Memory::on_device(&live.gpu, bytes.next_multiple_of(1 << 20), "kernel scratch")?);
-            self.generation.set(self.generation.get() + 1);
-        }
-        Ok(scratch.as_ref().map_or(std::ptr::null_mut(), Memory::as_ptr))
-    }
-
-    /// At least `len` counters that are zero; who counts with them leaves them so.
-    ///
-    /// # Errors
-    /// When the device has no room.
-    pub fn counters(&self, len: usize) -> Result<*mut u32, CudaError> {
-        if self.live.is_none() && !self.is_emulated() {
-            return Ok(std::ptr::null_mut());
-        }
-        let mut counters = self.counters.borrow_mut();
-        let bytes = len * size_of::<u32>();
-        if counters.as_ref().is_none_or(|memory| memory.len() < bytes) {
-            if self.recording.get() {
-                return Err(CudaError::GrewInGraph("counters"));
-            }
-            let memory = self.memory(bytes.next_multiple_of(1 << 16), "counters")?;
-            // SAFETY: it is as large.
-            unsafe { self.clear(&memory) }?;
-            *counters = Some(memory);
-            self.generation.set(self.generation.get() + 1);
-        }
-        Ok(counters.as_ref().map_or(std::ptr::null_mut(), |memory| memory.as_ptr().cast()))
-    }
-
-    /// Zeroes memory, though launches only compile.
-    ///
-    /// # Safety
-    /// As [`Queue::fill`].
-    unsafe fn clear(&self, memory: &Memory) -> Result<(), CudaError> {
-        let rehearsing = self.rehearsing.replace(false);
-        // SAFETY: the caller's promise.
-        let cleared = unsafe { self.fill(memory.as_ptr(), 0, memory.len()) };
-        self.rehearsing.set(rehearsing);
-        cleared
     }
 
     /// Enqueues a kernel. `args` is its one parameter, a `repr(C)` struct.
@@ -327,7 +179,7 @@ impl Queue {
             // SAFETY: the caller's promise.
             return unsafe { stand_in.launch(kernel, grid, std::ptr::from_ref(args).cast()) };
         }
-        let function = self.function(kernel)?;
+        let function = self.modules.function(&self.jit, kernel, self.live.is_some())?;
         let (Some(live), Some(function), false) = (&self.live, function, idle) else { return Ok(()) };
         let mut parameters = [std::ptr::from_ref(args).cast::<c_void>().cast_mut()];
         let [x, y, z] = grid.blocks;
@@ -358,7 +210,7 @@ impl Queue {
         let launched =
             unsafe { sys::cuLaunchKernelEx(&config, function, parameters.as_mut_ptr(), std::ptr::null_mut()) };
         check("cuLaunchKernel", launched)
-            .map_err(|error| at(error, || format!("{}::{}", title(kernel.source, kernel.constants), kernel.entry)))
+            .map_err(|error| error.about(|| format!("{}::{}", title(kernel.source, kernel.constants), kernel.entry)))
     }
 
     /// Enqueues `out = x wᵀ` over halves, sums and results in f32; row-major `w [n, k]`, `x [m, k]`, and
@@ -388,65 +240,6 @@ impl Queue {
         }
         // SAFETY: the caller's promise.
         unsafe { blas.product_f16([m, n, k, out_stride], w, x, out, live.stream) }
-    }
-
-    /// Enqueues a copy from the host. The bytes must stay until it is done, unless they are not pinned.
-    ///
-    /// # Errors
-    /// When the driver refuses.
-    ///
-    /// # Safety
-    /// `to` must have room on the device.
-    pub unsafe fn upload(&self, from: &[u8], to: *mut u8) -> Result<(), CudaError> {
-        if self.is_emulated() {
-            // SAFETY: the caller's promise, of memory of the host.
-            unsafe { std::ptr::copy(from.as_ptr(), to, from.len()) };
-        }
-        let Some(live) = self.live.as_ref().filter(|_| !from.is_empty() && !self.rehearsing.get()) else {
-            return Ok(());
-        };
-        // SAFETY: the caller's promise.
-        check("cuMemcpyHtoDAsync", unsafe {
-            sys::cuMemcpyHtoDAsync_v2(to as u64, from.as_ptr().cast(), from.len(), live.stream)
-        })
-    }
-
-    /// Enqueues a copy to the host, done when the queue is waited for.
-    ///
-    /// # Errors
-    /// When the driver refuses.
-    ///
-    /// # Safety
-    /// `from` must hold that many bytes on the device; nobody may look at `to` before the copy is done.
-    pub unsafe fn download(&self, from: *const u8, to: &mut [u8]) -> Result<(), CudaError> {
-        if self.is_emulated() {
-            // SAFETY: the caller's promise, of memory of the host.
-            unsafe { std::ptr::copy(from, to.as_mut_ptr(), to.len()) };
-        }
-        let Some(live) = self.live.as_ref().filter(|_| !to.is_empty() && !self.rehearsing.get()) else {
-            return Ok(());
-        };
-        // SAFETY: the caller's promise.
-        check("cuMemcpyDtoHAsync", unsafe {
-            sys::cuMemcpyDtoHAsync_v2(to.as_mut_ptr().cast(), from as u64, to.len(), live.stream)
-        })
-    }
-
-    /// Enqueues the filling of `bytes` bytes with `value`.
-    ///
-    /// # Errors
-    /// When the driver refuses.
-    ///
-    /// # Safety
-    /// `to` must have room on the device.
-    pub unsafe fn fill(&self, to: *mut u8, value: u8, bytes: usize) -> Result<(), CudaError> {
-        if self.is_emulated() {
-            // SAFETY: the caller's promise, of memory of the host.
-            unsafe { std::ptr::write_bytes(to, value, bytes) };
-        }
-        let Some(live) = self.live.as_ref().filter(|_| bytes > 0 && !self.rehearsing.get()) else { return Ok(()) };
-        // SAFETY: the caller's promise.
-        check("cuMemsetD8Async", unsafe { sys::cuMemsetD8Async(to as u64, value, bytes, live.stream) })
     }
 
     /// Waits until all that was enqueued is done. What went wrong on the device comes to light here.
@@ -506,34 +299,6 @@ impl Queue {
             false => unsafe { Event::record(stream) },
         }
     }
-
-    /// Compiles and loads a kernel, once.
-    fn function(&self, kernel: &Kernel<'_>) -> Result<Option<CUfunction>, CudaError> {
-        let mut modules = self.modules.borrow_mut();
-        let key = (kernel.source.name, kernel.constants.to_vec());
-        let module = match modules.entry(key) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                let compiled = self.jit.compile(kernel.source, kernel.constants)?;
-                let title = title(kernel.source, kernel.constants);
-                let module = self.live.as_ref().map(|_| load(&compiled.cubin)).transpose();
-                let module = module.map_err(|error| at(error, || title.clone()))?;
-                self.reports.borrow_mut().push(Report { title, log: compiled.log });
-                entry.insert(Module { module, entries: Vec::new() })
-            }
-        };
-        let Some(handle) = module.module else { return Ok(None) };
-        if let Some((_, function)) = module.entries.iter().find(|(entry, _)| *entry == kernel.entry) {
-            return Ok(Some(*function));
-        }
-        let name = CString::new(kernel.entry).unwrap_or_default();
-        let mut function = std::ptr::null_mut();
-        // SAFETY: the module is loaded; the name is terminated.
-        let found = unsafe { sys::cuModuleGetFunction(&mut function, handle, name.as_ptr()) };
-        check("cuModuleGetFunction", found).map_err(|error| at(error, || kernel.entry.to_owned()))?;
-        module.entries.push((kernel.entry, function));
-        Ok(Some(function))
-    }
 }
 
 impl Drop for Queue {
@@ -545,25 +310,8 @@ impl Drop for Queue {
         // SAFETY: created by this and destroyed once, after the work on it is done.
         unsafe {
             let _ = sys::cuStreamSynchronize(live.stream);
-            for module in self.modules.get_mut().values().filter_map(|module| module.module) {
-                let _ = sys::cuModuleUnload(module);
-            }
+            self.modules.unload();
             let _ = sys::cuStreamDestroy_v2(live.stream);
         }
-    }
-}
-
-fn load(cubin: &[u8]) -> Result<CUmodule, CudaError> {
-    let mut module = std::ptr::null_mut();
-    // SAFETY: a context is current; the image is a whole cubin, whose size stands in its header.
-    check("cuModuleLoadData", unsafe { sys::cuModuleLoadData(&mut module, cubin.as_ptr().cast()) })?;
-    Ok(module)
-}
-
-/// Says in a failed call what it was about.
-fn at(error: CudaError, what: impl FnOnce() -> String) -> CudaError {
-    match error {
-        CudaError::Call { call, code } => CudaError::Call { call, code: format!("{code} ({})", what()) },
-        other => other,
     }
 }
