@@ -4,6 +4,7 @@ use device::Feature;
 use device::cuda::{CudaError, Grid, Kernel, Source};
 use gguf::DType;
 
+use super::cuda::F32Args;
 use super::{Args, Desc, Input, Matmul};
 use crate::cuda::{BLOCKS, Launcher, PRELUDE, blocks, type_constant};
 use crate::op::Rows;
@@ -31,37 +32,16 @@ const SOURCE: Source = Source { name: "matmul_float", parts: &[PRELUDE, BLOCKS, 
 /// Rows of weights per block: two for each of its warps.
 const ROWS: usize = 16;
 
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct DeviceArgs {
-    weight: *const u8,
-    bias: *const f32,
-    x: *const f32,
-    out: *mut f32,
-    row_bytes: u64,
-    n: u32,
-    k: u32,
-    num_rows: u32,
-}
-
 unsafe fn float(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), CudaError> {
     let (entry, rows) = match args.num_rows {
         0 | 1 => ("float_1", 1),
         2 => ("float_2", 2),
         _ => ("float_4", 4),
     };
-    let device_args = DeviceArgs {
-        weight: launcher.weight(args.weight),
-        bias: launcher.weight(args.bias),
-        x: args.x.cast(),
-        out: args.out,
-        row_bytes: desc.row_bytes as u64,
-        n: desc.n as u32,
-        k: desc.k as u32,
-        num_rows: args.num_rows as u32,
-    };
     let kernel = Kernel { source: &SOURCE, entry, constants: &[type_constant(desc.weight)] };
     let blocks = [blocks(desc.n, ROWS), blocks(args.num_rows, rows), 1];
     // SAFETY: the caller's promise; the struct is that of the source.
-    unsafe { launcher.launch(&kernel, Grid { blocks, threads: 256, shared_bytes: 0 }, &device_args) }
+    unsafe {
+        launcher.launch(&kernel, Grid { blocks, threads: 256, shared_bytes: 0 }, &F32Args::new(desc, args, launcher))
+    }
 }

@@ -5,8 +5,7 @@
 use device::Feature;
 use device::cuda::{CudaError, Grid, Kernel, Queue, Source};
 
-use super::cuda::{FinishArgs, HALF_SOURCE, PIECE_BYTES};
-use super::{Args, Desc, Input, Matmul};
+use super::{Args, Desc, Input, Matmul, cuda_half};
 use crate::cuda::{BLOCKS, Launcher, PRELUDE, TILES, blocks, type_constant};
 use crate::op::Rows;
 use crate::ops::quantize;
@@ -23,11 +22,11 @@ pub const DOT: Variant<Matmul> = Variant {
     launch: Launch::Cuda(dot),
 };
 
-/// The same as long as it is the faster; for more rows weights and activations become halves, as in [`super::cuda::HALF`].
+/// The same as long as it is the faster; for more rows weights and activations become halves, as in [`cuda_half::HALF`].
 pub const MANY: Variant<Matmul> = Variant {
     id: "matmul/tiles/cuda-blas",
     needs: &[Feature::Cuda, Feature::CublasLt],
-    exactness: super::cuda::HALF.exactness,
+    exactness: cuda_half::HALF.exactness,
     accepts: |desc| (DOT.accepts)(desc) && desc.rows == Rows::Many,
     launch: Launch::Cuda(many),
 };
@@ -40,7 +39,8 @@ const MID: Source =
     Source { name: "matmul_mid", parts: &[PRELUDE, BLOCKS, TILES, FRAGMENT, RING, include_str!("tiles/mid.cu")] };
 const WEIGHTS: Source =
     Source { name: "tiles_half", parts: &[PRELUDE, BLOCKS, TILES, FRAGMENT, include_str!("tiles/halves.cu")] };
-const X: Source = Source { name: "q8_half", parts: &[PRELUDE, include_str!("tiles/x_halves.cu")] };
+const X: Source =
+    Source { name: "q8_half", parts: &[PRELUDE, cuda_half::ROW_SCALE, include_str!("tiles/x_halves.cu")] };
 
 /// Warps of a block.
 const WARPS: usize = 8;
@@ -264,7 +264,7 @@ struct XArgs {
 }
 
 unsafe fn many(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), CudaError> {
-    let (m, n, k) = (args.num_rows, desc.n, desc.k);
+    let (m, k) = (args.num_rows, desc.k);
     if launcher.queue.is_rehearsing() {
         // SAFETY: the caller's promise.
         unsafe { dot(desc, args, launcher) }?;
@@ -273,33 +273,21 @@ unsafe fn many(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), 
         // SAFETY: the caller's promise.
         return unsafe { dot(desc, args, launcher) };
     };
-    let x_bytes = (2 * m * k).next_multiple_of(256);
-    let factor_bytes = (4 * m).next_multiple_of(256);
-    let piece_rows = (PIECE_BYTES / (2 * k) / 64 * 64).clamp(64, n.next_multiple_of(64));
-    let scratch = launcher.queue.scratch(x_bytes + factor_bytes + 2 * piece_rows * k)?;
-    let x: *mut u16 = scratch.cast();
-    let factors: *mut f32 = scratch.wrapping_add(x_bytes).cast();
-    let weights: *mut u16 = scratch.wrapping_add(x_bytes + factor_bytes).cast();
     let tiles: *const u8 = launcher.weight(args.weight);
-    // SAFETY: the caller's promise; the structs are those of the sources; scratch has room for all three.
-    unsafe {
-        let x_row_bytes = quantize::row_bytes(k) as u64;
-        let x_args = XArgs { x: args.x, out: x, factors, x_row_bytes, k: k as u32 };
+    let x_halves = |out, factors| {
+        let device_args = XArgs { x: args.x, out, factors, x_row_bytes: quantize::row_bytes(k) as u64, k: k as u32 };
         let kernel = Kernel { source: &X, entry: "x_to_half", constants: &[] };
-        launcher.launch(&kernel, Grid::row(m as u32, 256), &x_args)?;
-        for first in (0..n).step_by(piece_rows) {
-            let rows = piece_rows.min(n - first);
-            let tiles = tiles.wrapping_add(tiling.bytes(first, k));
-            let device_args = WeightArgs { tiles, out: weights, n: rows as u32, k: k as u32 };
-            let constants = [type_constant(desc.weight)];
-            let kernel = Kernel { source: &WEIGHTS, entry: "weights_to_half", constants: &constants };
-            let chunks = rows.div_ceil(TILE) * k.div_ceil(CHUNK);
-            launcher.launch(&kernel, Grid::row(blocks(chunks, WARPS), THREADS as u32), &device_args)?;
-            launcher.queue.product_f16([m, rows, k, n], weights, x, args.out.wrapping_add(first))?;
-        }
-        let bias = launcher.weight(args.bias);
-        let finish = FinishArgs { out: args.out, bias, factors, n: n as u32 };
-        let grid = Grid { blocks: [m as u32, blocks(n, 2048), 1], threads: 256, shared_bytes: 0 };
-        launcher.launch(&Kernel { source: &HALF_SOURCE, entry: "finish", constants: &[] }, grid, &finish)
-    }
+        // SAFETY: the caller's promise, and that of `product`; the struct is that of the source.
+        unsafe { launcher.launch(&kernel, Grid::row(m as u32, 256), &device_args) }
+    };
+    let weight_halves = |first: usize, rows: usize, out| {
+        let tiles = tiles.wrapping_add(tiling.bytes(first, k));
+        let constants = [type_constant(desc.weight)];
+        let kernel = Kernel { source: &WEIGHTS, entry: "weights_to_half", constants: &constants };
+        let grid = Grid::row(blocks(rows.div_ceil(TILE) * k.div_ceil(CHUNK), WARPS), THREADS as u32);
+        // SAFETY: as above.
+        unsafe { launcher.launch(&kernel, grid, &WeightArgs { tiles, out, n: rows as u32, k: k as u32 }) }
+    };
+    // SAFETY: the caller's promise; the closures write what they are asked for.
+    unsafe { cuda_half::product(desc, args, launcher, x_halves, weight_halves) }
 }

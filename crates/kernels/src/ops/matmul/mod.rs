@@ -5,6 +5,7 @@
 
 mod cuda;
 mod cuda_float;
+mod cuda_half;
 mod cuda_tiles;
 pub mod reference;
 
@@ -135,14 +136,14 @@ impl Op for Matmul {
         &cuda_tiles::MANY,
         &cuda_tiles::DOT,
         &cuda_float::FLOAT,
-        &cuda::HALF,
+        &cuda_half::HALF,
         &cuda::Q8,
         &cuda::F32,
         &REFERENCE,
     ];
     #[cfg(not(target_arch = "x86_64"))]
     const VARIANTS: &'static [&'static Variant<Self>] =
-        &[&cuda_tiles::MANY, &cuda_tiles::DOT, &cuda_float::FLOAT, &cuda::HALF, &cuda::Q8, &cuda::F32, &REFERENCE];
+        &[&cuda_tiles::MANY, &cuda_tiles::DOT, &cuda_float::FLOAT, &cuda_half::HALF, &cuda::Q8, &cuda::F32, &REFERENCE];
     type Desc = Desc;
     type Slots = Slots;
     type Args = Args;
