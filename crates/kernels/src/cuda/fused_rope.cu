@@ -10,15 +10,6 @@ struct Args {
     u32 rotary_dim;
 };
 
-template <int HALF> __device__ __forceinline__ u32 store(u8* at, int i, float value) {
-    if (HALF)
-        ((u16*)at)[i] = float_to_half(value);
-    else
-        ((float*)at)[i] = value;
-    bool well = fabsf(value) <= (HALF ? 65504.0f : 3.4028234663852886e38f);
-    return well ? 0 : faults_of(value);
-}
-
 extern "C" __global__ void __launch_bounds__(128) rope_store(Args args) {
     let_next_start();
     u32 row = blockIdx.x, head = blockIdx.y, half = args.rotary_dim / 2, kv_head = 0;

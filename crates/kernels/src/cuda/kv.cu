@@ -38,6 +38,16 @@ __device__ __forceinline__ u8* value_at(u8* block, u32 position) {
     return block + BLOCK_SIZE * K_BYTES + position % BLOCK_SIZE * V_BYTES;
 }
 
+// Stores one value of a key or value vector. Returns what is wrong with it.
+template <int HALF> __device__ __forceinline__ u32 store(u8* at, int i, float value) {
+    if (HALF)
+        ((u16*)at)[i] = float_to_half(value);
+    else
+        ((float*)at)[i] = value;
+    bool well = fabsf(value) <= (HALF ? 65504.0f : 3.4028234663852886e38f);
+    return well ? 0 : faults_of(value);
+}
+
 // The view that `row` belongs to, found by all threads of a block together; views are in the order of their rows.
 __device__ __forceinline__ u32 view_of(const Kv& kv, u32 row) {
     __shared__ u32 found;

@@ -6,16 +6,6 @@ struct Args {
     FaultPlace fault;
 };
 
-// Stores one value. Returns what is wrong with it.
-template <int HALF> __device__ __forceinline__ u32 store(u8* at, int i, float value) {
-    if (HALF)
-        ((u16*)at)[i] = float_to_half(value);
-    else
-        ((float*)at)[i] = value;
-    bool well = fabsf(value) <= (HALF ? 65504.0f : 3.4028234663852886e38f);
-    return well ? 0 : faults_of(value);
-}
-
 extern "C" __global__ void __launch_bounds__(128) kv_store(Args args) {
     wait_for_inputs();
     u32 row = blockIdx.x, head = blockIdx.y;
