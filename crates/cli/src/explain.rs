@@ -2,13 +2,13 @@
 
 use std::io::Write;
 
-use chaski::{ExplainRow, Llm};
-use engine::sampler::{Sampler, VocabInfo};
+use chaski::ExplainRow;
+use engine::sampler::Sampler;
 use serde_json::json;
 
 use crate::log::Log;
 use crate::settings::{Format, Settings};
-use crate::{open, techniques, units};
+use crate::{open, sampling, techniques, units};
 
 /// Prints the plan. Steps that are alike (the same work in another layer) are one line, unless `-v` asks for all.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
@@ -16,7 +16,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     let llm = open::llm(settings, &mut log)?;
     let memory = llm.weight_memory();
     let steps: Vec<Step> = llm.explain().iter().map(Step::of).collect();
-    let sampler = sampler(&llm, settings)?;
+    let sampler = sampling::sampler(&llm, &settings.sampling)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if settings.output.format == Format::Json {
         let (kv_bytes, kv_token_bytes) = llm.kv_bytes();
@@ -57,14 +57,6 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     sampler_lines(&mut out, &sampler)?;
     techniques::standings(&mut out, llm.techniques())?;
     Ok(out.flush()?)
-}
-
-/// The chain that the sampling parameters make, as far as it can be told without a prompt.
-fn sampler(llm: &Llm, settings: &Settings) -> anyhow::Result<Sampler> {
-    let end_of_generation: Vec<u32> = llm.tokenizer().vocab().eog().collect();
-    let num_tokens = llm.vocab_size();
-    let vocab = VocabInfo { num_tokens, end_of_generation: &end_of_generation, suppressed: &[], breakers: &[] };
-    Ok(llm.sampler(&settings.sampling, &vocab, 0)?)
 }
 
 /// The stages in order, which of them a technique does, and which technique cannot, and why.

@@ -18,6 +18,7 @@ mod reply;
 pub mod request;
 pub mod runner;
 pub mod sampler;
+mod sampler_vocab;
 pub mod scheduler;
 pub mod sequence;
 pub mod stream;
@@ -26,4 +27,5 @@ mod token_text;
 pub mod watch;
 
 pub use error::Error;
+pub use sampler_vocab::SamplerVocab;
 pub use token_text::TokenText;

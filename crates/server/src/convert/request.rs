@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use engine::TokenText;
 use engine::request::{Constrain, Detokenize, Report, Request, WhenFull};
-use engine::sampler::{Sampler, VocabInfo, breaker_texts, breakers};
+use engine::sampler::Sampler;
+use engine::{SamplerVocab, TokenText};
+use text::StopStrings;
 use text::grammar::Matcher;
-use text::{Encode, StopStrings};
 
 use super::limited_text::LimitedText;
 use super::options::Options;
@@ -99,17 +99,8 @@ impl Job {
 
     fn sampler(&self, app: &App, random_seed: u64) -> Result<Sampler, ApiError> {
         let params = &self.options.sampling;
-        let tokenizer = &app.model.tokenizer;
-        let num_tokens = app.model.vocab_size;
-        let texts = breaker_texts(params);
-        let found = if texts.is_empty() {
-            Vec::new()
-        } else {
-            let piece = |id, bytes: &mut Vec<u8>| bytes.extend_from_slice(&tokenizer.piece(id, true));
-            breakers(&texts, num_tokens, piece, |rest| tokenizer.encode(rest, Encode::TEXT))
-        };
-        let end_of_generation: Vec<u32> = tokenizer.vocab().eog().collect();
-        let vocab = VocabInfo { num_tokens, end_of_generation: &end_of_generation, suppressed: &[], breakers: &found };
-        Ok(Sampler::with_forms(params, &vocab, random_seed, &app.model.sampler_forms).map_err(engine::Error::from)?)
+        let vocab = SamplerVocab::new(&app.model.tokenizer, app.model.vocab_size, params);
+        Ok(Sampler::with_forms(params, &vocab.info(), random_seed, &app.model.sampler_forms)
+            .map_err(engine::Error::from)?)
     }
 }
