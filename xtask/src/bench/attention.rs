@@ -8,7 +8,6 @@ use crate::docs;
 use anyhow::{Context, Result};
 use evidence::measure::Summary;
 use serde_json::{Value as Json, json};
-use std::fs;
 use std::path::Path;
 
 const USAGE: &str = "\
@@ -22,7 +21,7 @@ cargo xtask bench attention [flags]
 
 const MODELS: &[&str] = &["smollm2", "qwen2.5-coder-0.5b", "gemma3-270m"];
 const TESTS: &[&str] = &["pp512", "pp4096"];
-const FOLDER: &str = "crates/techniques/src/sage_attention";
+const TECHNIQUE: &str = "sage_attention";
 
 /// One run: ms that a prompt took, all of it and its attention alone.
 #[derive(Clone, Copy)]
@@ -63,13 +62,7 @@ pub fn run(root: &Path, args: &[&str]) -> Result<()> {
             "rows": rows,
         }],
     });
-    let path = root.join(FOLDER).join("measured.json");
-    fs::write(&path, format!("{measured:#}\n")).with_context(|| format!("cannot write {}", path.display()))?;
-    for (readme, text) in docs::measured::pages(root)? {
-        fs::write(&readme, &text).with_context(|| format!("cannot write {}", readme.display()))?;
-    }
-    println!("{}", docs::measured::block(&measured));
-    Ok(())
+    docs::measured::keep(root, TECHNIQUE, &measured)
 }
 
 fn names(given: &[String], default: &[&str]) -> Vec<String> {

@@ -8,7 +8,6 @@ use super::options::Options;
 use crate::{docs, process};
 use anyhow::{Context, Result};
 use serde_json::{Value as Json, json};
-use std::fs;
 use std::path::Path;
 
 const USAGE: &str = "\
@@ -20,7 +19,7 @@ cargo xtask bench sampling [flags]
   --chaski FILE       a built chaski; by default this checkout's, built";
 
 const MODEL: &str = "qwen2.5-coder-0.5b";
-const FOLDER: &str = "crates/techniques/src/flash_sampling";
+const TECHNIQUE: &str = "flash_sampling";
 
 /// Measures, writes the figures and the README's block, and prints the tables.
 pub fn run(root: &Path, args: &[&str]) -> Result<()> {
@@ -50,13 +49,7 @@ pub fn run(root: &Path, args: &[&str]) -> Result<()> {
         "machine": machine::describe(&chaski)?,
         "tables": [rows(&results["rows"]), generation(&results)],
     });
-    let path = root.join(FOLDER).join("measured.json");
-    fs::write(&path, format!("{measured:#}\n")).with_context(|| format!("cannot write {}", path.display()))?;
-    for (readme, text) in docs::measured::pages(root)? {
-        fs::write(&readme, &text).with_context(|| format!("cannot write {}", readme.display()))?;
-    }
-    println!("{}", docs::measured::block(&measured));
-    Ok(())
+    docs::measured::keep(root, TECHNIQUE, &measured)
 }
 
 /// The table of single rows.

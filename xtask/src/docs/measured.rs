@@ -1,5 +1,5 @@
 //! The *Measured* block of a technique's README, written from the `measured.json` beside it: where and with what
-//! command something was measured, and tables as the bench left them. Called by `docs`.
+//! command something was measured, and tables as the bench left them. Called by `docs`, and by the benches.
 
 use crate::bench::machine;
 use anyhow::{Context, Result, ensure};
@@ -10,9 +10,22 @@ use std::path::{Path, PathBuf};
 const BEGIN: &str = "<!-- Measured: written by `cargo xtask docs` from measured.json; do not edit. -->\n";
 const END: &str = "<!-- End of what was measured. -->";
 
+const FOLDER: &str = "crates/techniques/src";
+
+/// Keeps what was measured of a technique beside it, writes the pages anew, and prints the block.
+pub fn keep(root: &Path, technique: &str, measured: &Json) -> Result<()> {
+    let path = root.join(FOLDER).join(technique).join("measured.json");
+    fs::write(&path, format!("{measured:#}\n")).with_context(|| format!("cannot write {}", path.display()))?;
+    for (readme, text) in pages(root)? {
+        fs::write(&readme, &text).with_context(|| format!("cannot write {}", readme.display()))?;
+    }
+    println!("{}", block(measured));
+    Ok(())
+}
+
 /// Every README with a `measured.json` beside it, and its text with a fresh block.
 pub fn pages(root: &Path) -> Result<Vec<(PathBuf, String)>> {
-    let folder = root.join("crates/techniques/src");
+    let folder = root.join(FOLDER);
     let mut pages = Vec::new();
     for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let technique = entry?.path();
@@ -38,7 +51,7 @@ fn replace(page: &str, block: &str) -> Result<String> {
 }
 
 /// The block for what was measured.
-pub fn block(measured: &Json) -> String {
+fn block(measured: &Json) -> String {
     let text = |key: &str| measured[key].as_str().unwrap_or("?");
     let mut block =
         format!("`{}`, {}, on {}.\n\n", text("command"), text("date"), machine::sentence(&measured["machine"]));
