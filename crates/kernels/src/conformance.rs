@@ -9,6 +9,7 @@ mod attention;
 mod cache;
 mod case;
 mod cuda;
+mod lone;
 mod matmul;
 mod positional;
 mod random;
@@ -18,6 +19,7 @@ mod weight;
 use device::{Hardware, Pool, PoolError};
 
 pub use cuda::{check_cuda, check_tiles};
+pub use lone::attend_with;
 
 pub use case::{Arena, Bounds, Case, Output, Place};
 pub use random::{Random, Values};

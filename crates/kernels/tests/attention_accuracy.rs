@@ -2,11 +2,12 @@
 //! stored: codes of keys, values, queries and weights together. Conformance holds the kernels to the codec; these
 //! tests hold codec and kernels to the truth, on the inputs that such schemes are known to fail on.
 
-use device::{Buffer, Hardware, Pool};
-use kernels::conformance::{Random, Values};
+use device::Hardware;
+use kernels::conformance::{Random, Values, attend_with};
 use kernels::ops::Attention;
-use kernels::ops::attention::{self, Desc, Slots, reference::attend};
-use kernels::{Frame, KvFrame, KvLayout, KvType, KvView, Op, Record, Rows, Run, Slot, Step, walk};
+use kernels::ops::attention::Desc;
+use kernels::ops::attention::reference::attend;
+use kernels::{KvLayout, KvType, Op, Rows};
 
 /// Keys and values of one head, `[num_keys, dim]`, and the queries of its last rows, `[num_rows, dim]`.
 struct Input {
@@ -63,57 +64,11 @@ impl Input {
         let can = |variant: &&&'static kernels::Variant<Attention>| {
             (variant.accepts)(&desc) && variant.needs.iter().all(|&feature| hardware.has(feature))
         };
-        Attention::VARIANTS.iter().filter(can).map(|&variant| (variant.id, self.run(&desc, variant))).collect()
-    }
-
-    fn run(&self, desc: &Desc, variant: &'static kernels::Variant<Attention>) -> Vec<f32> {
-        let (layout, dim) = (&desc.layout, self.dim);
-        let num_blocks = self.num_keys().div_ceil(layout.block_size);
-        let storage = Buffer::zeroed(num_blocks * layout.block_bytes(), "keys and values").unwrap();
-        for (token, (key, value)) in self.keys.chunks_exact(dim).zip(self.values.chunks_exact(dim)).enumerate() {
-            let (block, slot) = (token / layout.block_size, token % layout.block_size);
-            // SAFETY: the storage is ours and has that many blocks.
-            unsafe {
-                layout.keys().encode(storage.as_ptr().add(layout.keys_at(block)), slot, key);
-                layout.values().encode(storage.as_ptr().add(layout.values_at(block)), slot, value);
-            }
-        }
-        let bytes = (4 * self.q.len()).next_multiple_of(64);
-        let arena = Buffer::zeroed(2 * bytes + attention::scratch_bytes(desc, self.num_rows()), "activations").unwrap();
-        // SAFETY: the arena is ours and begins with room for the queries.
-        unsafe { std::ptr::copy_nonoverlapping(self.q.as_ptr(), arena.as_ptr().cast(), self.q.len()) };
-        let table: Vec<u32> = (0..num_blocks as u32).collect();
-        let view = KvView {
-            table: table.as_ptr(),
-            lengths: std::ptr::null(),
-            layer_stride: 0,
-            head_stride: 0,
-            layer_step: 1,
-            head_step: 1,
-            first_logical: 0,
-            context: (self.num_keys() - self.num_rows()) as u32,
-            first_row: 0,
-            num_rows: self.num_rows() as u32,
-        };
-        let kv = KvFrame { storage: storage.as_ptr(), views: &view, num_views: 1 };
-        let frame = Frame {
-            arena: arena.as_ptr(),
-            tokens: std::ptr::null(),
-            positions: std::ptr::null(),
-            num_rows: self.num_rows(),
-            output_rows: std::ptr::null(),
-            num_outputs: 0,
-            groups: &kv,
-            logits: std::ptr::null(),
-            num_logits: 0,
-        };
-        let slots = Slots { q: Slot(0), out: Slot(bytes), scratch: Slot(2 * bytes) };
-        let steps = [Box::new(Step::<Attention> { desc: *desc, slots, variant }) as Box<dyn Run>];
-        // SAFETY: the frame describes the buffers above, which live until the end.
-        unsafe {
-            walk(&mut Pool::new(2).unwrap(), &steps, &frame, &Record::default()).unwrap();
-            std::slice::from_raw_parts(arena.as_ptr().add(bytes).cast(), self.q.len()).to_vec()
-        }
+        Attention::VARIANTS
+            .iter()
+            .filter(can)
+            .map(|&variant| (variant.id, attend_with(&desc, variant, &self.q, &self.keys, &self.values).unwrap()))
+            .collect()
     }
 }
 

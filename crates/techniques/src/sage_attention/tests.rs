@@ -2,14 +2,13 @@
 //! (`tests/catalogue.rs`) holds the kernel to the reference on every shape; these hold it to figures, on the inputs that
 //! such schemes are known to fail on.
 #![cfg(target_arch = "x86_64")]
-#![allow(unsafe_code)]
 
-use device::{Buffer, Hardware, Pool};
-use kernels::conformance::{Random, Values};
+use device::Hardware;
+use kernels::conformance::{Random, Values, attend_with};
 use kernels::ops::Attention;
+use kernels::ops::attention::Desc;
 use kernels::ops::attention::reference::{attend, first_visible};
-use kernels::ops::attention::{self, Desc, Slots};
-use kernels::{Frame, KvFrame, KvLayout, KvType, KvView, Record, Rows, Run, Slot, Step, Variant, walk};
+use kernels::{KvLayout, KvType, Rows, Variant};
 
 use super::cpu::AVX512VNNI;
 
@@ -91,58 +90,8 @@ impl Problem {
 
     /// What a variant makes of [`Problem::sample`].
     fn found(&self, kv_type: KvType, variant: &'static Variant<Attention>) -> Vec<f32> {
-        let (desc, dim, heads) = (self.desc(kv_type), self.dim, self.num_kv_heads);
-        assert!((variant.accepts)(&desc), "{} {desc:?}", variant.id);
-        let layout = &desc.layout;
-        let num_blocks = self.num_keys.div_ceil(layout.block_size);
-        let storage = Buffer::zeroed(num_blocks * heads * layout.block_bytes(), "keys and values").unwrap();
-        let vectors = self.keys.chunks_exact(dim).zip(self.values.chunks_exact(dim));
-        for (index, (key, value)) in vectors.enumerate() {
-            let (token, head) = (index / heads, index % heads);
-            let (block, slot) = (token / layout.block_size * heads + head, token % layout.block_size);
-            // SAFETY: the storage is ours and has that many blocks.
-            unsafe {
-                layout.keys().encode(storage.as_ptr().add(layout.keys_at(block)), slot, key);
-                layout.values().encode(storage.as_ptr().add(layout.values_at(block)), slot, value);
-            }
-        }
-        let bytes = (4 * self.q.len()).next_multiple_of(64);
-        let arena = Buffer::zeroed(2 * bytes + attention::scratch_bytes(&desc, self.num_rows), "activations").unwrap();
-        // SAFETY: the arena is ours and begins with room for the queries.
-        unsafe { std::ptr::copy_nonoverlapping(self.q.as_ptr(), arena.as_ptr().cast(), self.q.len()) };
-        let table: Vec<u32> = (0..num_blocks).map(|block| (block * heads) as u32).collect();
-        let view = KvView {
-            table: table.as_ptr(),
-            lengths: std::ptr::null(),
-            layer_stride: 0,
-            head_stride: 0,
-            layer_step: heads as u32,
-            head_step: 1,
-            first_logical: 0,
-            context: (self.num_keys - self.num_rows) as u32,
-            first_row: 0,
-            num_rows: self.num_rows as u32,
-        };
-        let kv = KvFrame { storage: storage.as_ptr(), views: &view, num_views: 1 };
-        let frame = Frame {
-            arena: arena.as_ptr(),
-            tokens: std::ptr::null(),
-            positions: std::ptr::null(),
-            num_rows: self.num_rows,
-            output_rows: std::ptr::null(),
-            num_outputs: 0,
-            groups: &kv,
-            logits: std::ptr::null(),
-            num_logits: 0,
-        };
-        let slots = Slots { q: Slot(0), out: Slot(bytes), scratch: Slot(2 * bytes) };
-        let steps = [Box::new(Step::<Attention> { desc, slots, variant }) as Box<dyn Run>];
-        let width = self.num_heads * dim;
-        // SAFETY: the frame describes the buffers above, which live until the end.
-        let out = unsafe {
-            walk(&mut Pool::new(2).unwrap(), &steps, &frame, &Record::default()).unwrap();
-            std::slice::from_raw_parts(arena.as_ptr().add(bytes).cast::<f32>(), self.q.len())
-        };
+        let out = attend_with(&self.desc(kv_type), variant, &self.q, &self.keys, &self.values).unwrap();
+        let width = self.num_heads * self.dim;
         self.sample().into_iter().flat_map(|row| out[row * width..][..width].to_vec()).collect()
     }
 
