@@ -72,23 +72,8 @@ fn cases() -> Vec<(&'static str, Constraint, String)> {
         },
         "required": ["name", "price", "tags", "inStock"], "additionalProperties": false,
     }});
-    let json_gbnf = r#"
-        root   ::= value
-        value  ::= object | array | string | number | ("true" | "false" | "null") ws
-        object ::= "{" ws ( string ":" ws value ("," ws string ":" ws value)* )? "}" ws
-        array  ::= "[" ws ( value ("," ws value)* )? "]" ws
-        string ::= "\"" ( [^"\\\x7F\x00-\x1F] | "\\" (["\\bfnrt] | "u" [0-9a-fA-F]{4}) )* "\"" ws
-        number ::= ("-"? ([0-9] | [1-9] [0-9]{0,15})) ("." [0-9]+)? ([eE] [-+]? [0-9] [1-9]{0,15})? ws
-        ws ::= | " " | "\n" [ \t]{0,20}
-    "#;
-    let sums = r#"
-        root  ::= (expr "=" ws term "\n")+
-        expr  ::= term ([-+*/] ws term)*
-        term  ::= ident | num | "(" ws expr ")" ws
-        ident ::= [a-z] [a-z0-9_]* ws
-        num   ::= [0-9]+ ws
-        ws    ::= [ \t\n]*
-    "#;
+    let json_gbnf = concat!("root ::= value\n", include_str!("../src/grammar/samples/json.gbnf"));
+    let sums = include_str!("../src/grammar/samples/sums.gbnf");
     let lines = "- a first thing to do\n- another thing, which is longer\n- the last\n".repeat(6);
     vec![
         ("schema", Constraint::Schema(schema), list.to_string()),

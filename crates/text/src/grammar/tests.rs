@@ -77,30 +77,14 @@ fn every_kind_of_constraint_is_kept() {
 #[test]
 fn recursive_grammars_read_the_same_however_they_are_cut() {
     let grammars = grammars();
-    let json = r#"
-        root   ::= object
-        value  ::= object | array | string | number | ("true" | "false" | "null") ws
-        object ::= "{" ws ( string ":" ws value ("," ws string ":" ws value)* )? "}" ws
-        array  ::= "[" ws ( value ("," ws value)* )? "]" ws
-        string ::= "\"" ( [^"\\\x7F\x00-\x1F] | "\\" (["\\bfnrt] | "u" [0-9a-fA-F]{4}) )* "\"" ws
-        number ::= ("-"? ([0-9] | [1-9] [0-9]{0,15})) ("." [0-9]+)? ([eE] [-+]? [0-9] [1-9]{0,15})? ws
-        ws ::= | " " | "\n" [ \t]{0,20}
-    "#;
+    let json = concat!("root ::= object\n", include_str!("samples/json.gbnf"));
     let json = Constraint::Grammar(json.into());
     assert!(accepts(&grammars, &json, "{\"a\": [1, -2.5e3, {\"b\": \"c\\n\\u00e9 d\"}] , \"e\": true}"));
     assert!(accepts(&grammars, &json, "{ }\n  "));
     for bad in ["{\"a\"  : 1}", "{\"a\": }", "[1]", "{\"a\": tru}"] {
         assert!(!accepts(&grammars, &json, bad), "{bad}");
     }
-    let sums = r#"
-        root  ::= (expr "=" ws term "\n")+
-        expr  ::= term ([-+*/] ws term)*
-        term  ::= ident | num | "(" ws expr ")" ws
-        ident ::= [a-z] [a-z0-9_]* ws
-        num   ::= [0-9]+ ws
-        ws    ::= [ \t\n]*
-    "#;
-    let sums = Constraint::Grammar(sums.into());
+    let sums = Constraint::Grammar(include_str!("samples/sums.gbnf").into());
     // The blank before the last line end may be taken as one that ends the line.
     assert!(accepts(&grammars, &sums, "x1 + (2*y\n) = z\n"));
     assert!(accepts(&grammars, &sums, "a=1\n\n\nb=2\n"));
