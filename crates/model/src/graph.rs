@@ -116,6 +116,9 @@ impl Graph {
     }
 
     /// Group of a model layer, and the layer's place in it.
+    ///
+    /// # Panics
+    /// When the model has no such layer: graphs are built and read by the number of layers they have.
     pub fn group_of(&self, layer: u32) -> (u32, u32) {
         for (index, group) in self.groups.iter().enumerate() {
             if let Ok(place) = group.layers.binary_search(&layer) {

@@ -72,6 +72,9 @@ impl Sweep {
 
     /// Largest value of each block of [`BLOCK`] values. True when any value is NaN or +infinity; the maxima say
     /// nothing then.
+    ///
+    /// # Panics
+    /// When there is not one maximum for each block.
     pub fn maxima(self, values: &[f32], maxima: &mut [f32]) -> bool {
         assert_eq!(maxima.len(), values.len().div_ceil(BLOCK));
         // SAFETY: `able` found the features; there is a maximum for each block.
@@ -79,6 +82,9 @@ impl Sweep {
     }
 
     /// Sum of the masses of each block, given the blocks' maxima, undivided.
+    ///
+    /// # Panics
+    /// When there are not one maximum and one sum for each block.
     pub fn masses(self, values: &[f32], scale: Scale, maxima: &[f32], masses: &mut [u64]) {
         let num_blocks = values.len().div_ceil(BLOCK);
         assert_eq!((maxima.len(), masses.len()), (num_blocks, num_blocks));
@@ -87,6 +93,9 @@ impl Sweep {
     }
 
     /// Which values of a block, divided, are at least `floor`.
+    ///
+    /// # Panics
+    /// When the block has more than [`BLOCK`] values.
     pub fn at_least(self, block: &[f32], divisor: f32, floor: f32) -> Bits {
         assert!(block.len() <= BLOCK);
         // SAFETY: `able` found the features; the block is not longer than the bits.
