@@ -117,7 +117,8 @@ fn who_is_in_charge_too_often_is_off_with_a_reason() {
     let mut llm = open(&Options { watch, ..options(&["inf@step=3-4,op=glu"]) });
     let before = variant(&llm);
     if before.0.ends_with("/reference") {
-        return; // this machine has no other kernel
+        println!("skipped: this machine has no other kernel");
+        return;
     }
     let undisturbed = tokens(&greedy(&mut open(&options(&[]))).unwrap());
     assert_eq!(tokens(&greedy(&mut llm).unwrap()), undisturbed);

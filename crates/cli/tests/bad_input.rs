@@ -88,6 +88,7 @@ fn nothing_half_written_is_left() {
 #[test]
 fn a_full_disk_is_named() {
     if !std::path::Path::new("/dev/full").exists() {
+        println!("skipped: no /dev/full");
         return;
     }
     let output = support::program()
