@@ -6,7 +6,9 @@ use crate::command::Commands;
 const PINNING: &str = "threads are not pinned here; `taskset -c LIST chaski …` does it from outside";
 const PRIORITY: &str = "use `nice` or `chrt` from outside";
 const POLLING: &str = "the pool spins briefly and then sleeps by itself; leave it out";
-const NO_GPU: &str = "this version computes on the CPU only; leave it out";
+const WITH_LAYER: &str = "what belongs to a layer is where its layer is; -ngl says how many are on the GPU";
+const ONE_GPU: &str = "one GPU is used at most, the first; -ngl says how many layers it takes";
+const FITTING: &str = "-ngl auto puts on the GPU what fits; leave it out";
 const NO_MOE: &str = "no architecture with experts is served yet; leave it out";
 const NO_ADAPTER: &str = "adapters are not applied yet; merge it into the model first";
 const NO_CACHE_FILE: &str = "the state of a prompt is not saved to a file; keep the program running in a chat instead";
@@ -38,20 +40,20 @@ pub const FLAGS: &[Flag] = &[
         .env("LLAMA_ARG_LAZY_MODE"),
     Flag::refused(&["--swa-full"], "layers with a sliding window keep only their window; leave it out")
         .env("LLAMA_ARG_SWA_FULL"),
-    Flag::refused(&["-kvo", "--kv-offload", "-nkvo", "--no-kv-offload"], NO_GPU).env("LLAMA_ARG_KV_OFFLOAD"),
-    Flag::refused(&["--no-host"], NO_GPU).env("LLAMA_ARG_NO_HOST"),
-    Flag::refused(&["-ot", "--override-tensor"], NO_GPU).env("LLAMA_ARG_OVERRIDE_TENSOR"),
-    Flag::refused(&["-sm", "--split-mode"], NO_GPU).env("LLAMA_ARG_SPLIT_MODE"),
-    Flag::refused(&["-ts", "--tensor-split"], NO_GPU).env("LLAMA_ARG_TENSOR_SPLIT"),
-    Flag::refused(&["-mg", "--main-gpu"], NO_GPU).env("LLAMA_ARG_MAIN_GPU"),
-    Flag::refused(&["-fit", "--fit"], NO_GPU).env("LLAMA_ARG_FIT"),
-    Flag::refused(&["-fitt", "--fit-target"], NO_GPU).env("LLAMA_ARG_FIT_TARGET"),
-    Flag::refused(&["-fitc", "--fit-ctx"], NO_GPU).env("LLAMA_ARG_FIT_CTX"),
-    Flag::refused(&["--op-offload", "--no-op-offload", "-nopo"], NO_GPU),
+    Flag::refused(&["-kvo", "--kv-offload", "-nkvo", "--no-kv-offload"], WITH_LAYER).env("LLAMA_ARG_KV_OFFLOAD"),
+    Flag::refused(&["--no-host"], WITH_LAYER).env("LLAMA_ARG_NO_HOST"),
+    Flag::refused(&["-ot", "--override-tensor"], WITH_LAYER).env("LLAMA_ARG_OVERRIDE_TENSOR"),
+    Flag::refused(&["-sm", "--split-mode"], ONE_GPU).env("LLAMA_ARG_SPLIT_MODE"),
+    Flag::refused(&["-ts", "--tensor-split"], ONE_GPU).env("LLAMA_ARG_TENSOR_SPLIT"),
+    Flag::refused(&["-mg", "--main-gpu"], ONE_GPU).env("LLAMA_ARG_MAIN_GPU"),
+    Flag::refused(&["-fit", "--fit"], FITTING).env("LLAMA_ARG_FIT"),
+    Flag::refused(&["-fitt", "--fit-target"], FITTING).env("LLAMA_ARG_FIT_TARGET"),
+    Flag::refused(&["-fitc", "--fit-ctx"], FITTING).env("LLAMA_ARG_FIT_CTX"),
+    Flag::refused(&["--op-offload", "--no-op-offload", "-nopo"], WITH_LAYER),
     Flag::refused(&["--rpc"], "there is no remote backend").env("LLAMA_ARG_RPC"),
     Flag::refused(&["-cmoe", "--cpu-moe"], NO_MOE).env("LLAMA_ARG_CPU_MOE"),
     Flag::refused(&["-ncmoe", "--n-cpu-moe"], NO_MOE).env("LLAMA_ARG_N_CPU_MOE"),
-    Flag::refused(&["-ncffn", "--n-cpu-ffn"], NO_GPU).env("LLAMA_ARG_N_CPU_FFN"),
+    Flag::refused(&["-ncffn", "--n-cpu-ffn"], WITH_LAYER).env("LLAMA_ARG_N_CPU_FFN"),
     Flag::refused(&["-dt", "--defrag-thold"], "the cache is paged and needs no defragmentation; leave it out")
         .env("LLAMA_ARG_DEFRAG_THOLD"),
     Flag::refused(
@@ -102,7 +104,8 @@ pub const FLAGS: &[Flag] = &[
     .env("LLAMA_ARG_CTX_CHECKPOINTS"),
     Flag::refused(&["--reasoning-budget"], NO_REASONING).env("LLAMA_ARG_THINK_BUDGET"),
     Flag::refused(&["--reasoning-budget-message"], NO_REASONING).env("LLAMA_ARG_THINK_BUDGET_MESSAGE"),
-    Flag::refused(&["-bs", "--backend-sampling"], NO_GPU).env("LLAMA_ARG_BACKEND_SAMPLING"),
+    Flag::refused(&["-bs", "--backend-sampling"], "tokens are sampled on the CPU; leave it out")
+        .env("LLAMA_ARG_BACKEND_SAMPLING"),
     Flag::refused(&["-o", "--output", "--output-file"], "redirect standard output instead: `chaski run … > FILE`")
         .only_in(RUN),
     Flag::refused(&["-oe", "--output-err"], "there is one output; -o json and the like choose its shape"),

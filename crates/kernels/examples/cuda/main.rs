@@ -2,10 +2,9 @@
 //! the one that is there; or held against them as C++ on the CPU, where a C++ compiler is.
 //!
 //! ```text
-//! cuda compile [--libs DIR]… [--cache DIR] [--ops a,b] 80 89 90 120
-//! cuda check [--libs DIR]… [--cache DIR] [--ops a,b]
-//! cuda emulate [--cache DIR] [--ops a,b] [--part N]
-
+//! cuda compile [--libs DIR]… [--cache DIR] [--ops a,b] [--stride N] 80 89 90 120
+//! cuda check [--libs DIR]… [--cache DIR] [--ops a,b] [--stride N]
+//! cuda emulate [--cache DIR] [--ops a,b] [--stride N]
 //! ```
 //! Ends with code 1 when a kernel does not compile, spills registers or is wrong.
 

@@ -1,6 +1,5 @@
-//! Codes of a chunk of keys and values, made of the floats in the cache: keys without their mean, and
-//! rotated. They lie as in a
-//! quantised cache (`kernels/kv/code.rs`), with one scale per vector. Called by the kernel, once per tile of queries.
+//! Codes of a chunk of keys and values, made of the floats in the cache: keys without their mean, and rotated. They lie as
+//! in a quantised cache (`kernels/kv/code.rs`), with one scale per vector. Called by the kernel, once per tile of queries.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::*;
