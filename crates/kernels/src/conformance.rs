@@ -19,7 +19,7 @@ mod weight;
 use device::{Hardware, Pool, PoolError};
 
 pub use cuda::{check_cuda, check_tiles};
-pub use lone::attend_with;
+pub use lone::{attend_with, captured};
 
 pub use case::{Arena, Bounds, Case, Output, Place};
 pub use random::{Random, Values};

@@ -83,3 +83,13 @@ pub fn attend_with(
         Ok(std::slice::from_raw_parts(arena.as_ptr().add(bytes).cast(), out_len).to_vec())
     }
 }
+
+/// Queries, keys and values of one head of a real model, `[num_tokens, head_dim]` each, from a file of `fixtures/attention`:
+/// `[num_tokens, 3, head_dim]` little-endian f16.
+pub fn captured(bytes: &[u8], head_dim: usize) -> [Vec<f32>; 3] {
+    let mut all: [Vec<f32>; 3] = Default::default();
+    for (index, half) in bytes.as_chunks::<2>().0.iter().enumerate() {
+        all[index / head_dim % 3].push(half::f16::from_le_bytes(*half).to_f32());
+    }
+    all
+}
