@@ -3,7 +3,7 @@
 //! Called by the engine, once per step: `schedule` fills the batch, the runner computes it, `commit`
 //! counts it, `append` adds the sampled tokens, and `pop_finished` hands out those that have ended.
 //!
-//! The rules. A step has a budget of rows. Every running sequence that decodes gets its row; part of what
+//! The rules. A step has a budget of rows, the smaller the more sequences decode. Each of these gets its row; what
 //! is left ([`Rules::prompt_rows`]) goes to running ones whose prompt is not through, in chunks, then to
 //! new ones, in the order of arrival. When blocks run out, the youngest running sequence gives up its
 //! place, goes back to the head of the queue and is computed anew later, from its prefix if that is still
@@ -15,9 +15,12 @@ use crate::error::Error;
 use crate::sequence::{FinishReason, Sequence, Status};
 use std::collections::VecDeque;
 
-/// Fewest prompt rows of a step that are worth reading all weights for: at 64 rows a prompt goes at about
+/// Fewest rows of a step that are worth reading all weights for, whoever's they are: at 64 rows a prompt goes at about
 /// nine tenths of its best speed, at 16 at half.
-const MIN_PROMPT_ROWS: u32 = 64;
+const WORTHY_ROWS: u32 = 64;
+
+/// Prompt rows that a step has room for however many sequences decode, or a prompt would crawl.
+const MIN_PROMPT_ROWS: u32 = 32;
 
 /// Names a sequence in the scheduler until it is popped as finished.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -64,17 +67,19 @@ impl Rules {
 
     /// The same with fixed chunks, small enough for one to fit into a step beside all others' tokens.
     pub fn with_fixed_chunks(self) -> Rules {
-        let room = self.max_rows.saturating_sub(self.num_sequences.saturating_sub(1)).clamp(1, MIN_PROMPT_ROWS);
+        let room = self.max_rows.saturating_sub(self.num_sequences.saturating_sub(1)).clamp(1, WORTHY_ROWS);
         // Whole blocks, where that can be: only they are shared.
         let chunk = if room < 16 { room } else { room / 16 * 16 };
         Rules { fixed_chunk: Some(chunk), ..self }
     }
 
-    /// Most prompt rows of a step in which so many sequences decode. All of them wait for these rows: the
-    /// more there are, the fewer rows, so that what the streams lose together stays about one full step.
+    /// Most prompt rows of a step in which so many sequences decode. All of them wait for the step: the more there are,
+    /// the smaller it is, so that what the streams lose together stays about one full step. Their own rows count, so
+    /// that a token comes at most a step of [`WORTHY_ROWS`] later than without the prompt.
     pub fn prompt_rows(&self, num_decoding: u32) -> u32 {
-        let share = self.max_rows / num_decoding.saturating_add(1);
-        share.max(MIN_PROMPT_ROWS.min(self.max_rows))
+        let step = (self.max_rows / num_decoding.saturating_add(1)).max(WORTHY_ROWS);
+        let least = self.fixed_chunk.unwrap_or(MIN_PROMPT_ROWS);
+        step.saturating_sub(num_decoding).max(least).min(self.max_rows)
     }
 }
 

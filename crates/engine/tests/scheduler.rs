@@ -280,8 +280,9 @@ fn a_long_prompt_leaves_the_streams_their_pace() {
     let limits = CacheLimits::full(4096, 10, 512);
     let rules = Rules::of(&limits);
     let rows: Vec<u32> = [0, 1, 3, 7, 8, 100].map(|num_decoding| rules.prompt_rows(num_decoding)).to_vec();
-    assert_eq!(rows, [512, 256, 128, 64, 64, 64]);
+    assert_eq!(rows, [512, 255, 125, 57, 56, 32]);
     assert_eq!(Rules { max_rows: 16, ..rules }.prompt_rows(3), 16);
+    assert_eq!(rules.with_fixed_chunks().prompt_rows(8), 64, "room for a whole one");
 
     let mut cache = KvCache::new(vec![group(None)], limits).unwrap();
     let (mut scheduler, mut batch) = (Scheduler::new(rules), Batch::default());
@@ -298,8 +299,8 @@ fn a_long_prompt_leaves_the_streams_their_pace() {
     assert_eq!(step(&mut scheduler), [10; 8]);
     scheduler.add(sequence(3000)).unwrap();
     scheduler.add(sequence(30)).unwrap();
-    for _ in 0..3000 / 64 {
-        assert_eq!(step(&mut scheduler), [[1; 8].as_slice(), &[64]].concat(), "strictly in order of arrival");
+    for _ in 0..3000 / 56 {
+        assert_eq!(step(&mut scheduler), [[1; 8].as_slice(), &[56]].concat(), "strictly in order of arrival");
     }
-    assert_eq!(step(&mut scheduler), [[1; 8].as_slice(), &[56, 8]].concat());
+    assert_eq!(step(&mut scheduler), [[1; 8].as_slice(), &[32, 24]].concat());
 }

@@ -27,7 +27,7 @@ pub struct Config {
     pub timeout: Duration,
     /// How long a stream may stay silent before a comment keeps it alive.
     pub sse_ping: Option<Duration>,
-    /// Threads that serve connections.
+    /// Threads that serve connections; 0: one for every eight cores, at least one and at most four.
     pub num_threads: usize,
     /// `GET /metrics` answers.
     pub metrics: bool,
@@ -117,7 +117,7 @@ impl Default for Config {
             cors: None,
             timeout: Duration::from_secs(3600),
             sse_ping: Some(Duration::from_secs(30)),
-            num_threads: 2,
+            num_threads: 0,
             metrics: false,
             slots: true,
             props: false,

@@ -24,7 +24,7 @@ use crate::convert::request::Job;
 use crate::convert::settings::settings;
 use crate::error::{ApiError, Form, Kind, json_response};
 use crate::slots::Work;
-use crate::sse;
+use crate::sse::{self, Silence};
 
 /// A request on its way: what was asked, and how it is named in answers.
 pub struct Ask {
@@ -131,12 +131,13 @@ pub async fn respond<W: Wire>(ask: Ask, requests: Vec<Request>, mut wire: W) -> 
         }
         return Ok(json_response(StatusCode::OK, &wire.whole(&answers.ask, &answers.all)));
     }
-    let mut streamer = Streamer { ping: ping(&answers.ask), answers, wire, ready: VecDeque::new(), over: false };
+    let silence = Silence::new(ping(&answers.ask));
+    let mut streamer = Streamer { silence, answers, wire, ready: VecDeque::new(), over: false };
     // An error that comes first is told with its status, as OpenAI does; later ones are frames of the stream.
-    match tokio::time::timeout(streamer.ping.unwrap_or(Duration::MAX), streamer.answers.next()).await {
-        Ok(Some(event)) => streamer.take(event?),
-        Ok(None) => {}
-        Err(_) => streamer.ready.push_back(sse::PING),
+    match streamer.silence.bound(streamer.answers.next()).await {
+        Some(Some(event)) => streamer.take(event?),
+        Some(None) => {}
+        None => streamer.ready.push_back(sse::PING),
     }
     let body = Body::from_stream(stream::unfold(streamer, |mut streamer| async move {
         Some((Ok::<Bytes, Infallible>(streamer.frame().await?), streamer))
@@ -155,11 +156,13 @@ pub async fn collect(ask: Ask, requests: Vec<Request>) -> Result<Vec<Answer>, Ap
 }
 
 /// How long the stream may be silent.
-fn ping(ask: &Ask) -> Option<Duration> {
-    match ask.options().sse_ping_s {
+fn ping(ask: &Ask) -> Duration {
+    const FOR_EVER: Duration = Duration::from_secs(1 << 32);
+    let asked = match ask.options().sse_ping_s {
         None => ask.app.config.sse_ping,
         Some(seconds) => u64::try_from(seconds).ok().filter(|&seconds| seconds > 0).map(Duration::from_secs),
-    }
+    };
+    asked.unwrap_or(FOR_EVER).min(FOR_EVER)
 }
 
 /// The answers to one HTTP request.
@@ -229,7 +232,7 @@ impl Answers {
 struct Streamer<W> {
     answers: Answers,
     wire: W,
-    ping: Option<Duration>,
+    silence: Silence,
     ready: VecDeque<Bytes>,
     over: bool,
 }
@@ -244,14 +247,14 @@ impl<W: Wire> Streamer<W> {
             if self.over {
                 return None;
             }
-            match tokio::time::timeout(self.ping.unwrap_or(Duration::MAX), self.answers.next()).await {
-                Err(_) => return Some(sse::PING),
-                Ok(Some(Ok(index))) => self.take(index),
-                Ok(Some(Err(error))) => {
+            match self.silence.bound(self.answers.next()).await {
+                None => return Some(sse::PING),
+                Some(Some(Ok(index))) => self.take(index),
+                Some(Some(Err(error))) => {
                     self.over = true;
                     return Some(sse::data(&json!({"error": error.object(W::FORM)})));
                 }
-                Ok(None) => {
+                Some(None) => {
                     let last = self.wire.all_ended(&self.answers.ask, &self.answers.all);
                     self.ready.extend(last.iter().map(sse::data));
                     self.ready.extend(W::DONE.then_some(sse::DONE));
@@ -278,10 +281,14 @@ impl<W: Wire> Streamer<W> {
     }
 }
 
-/// The engine's end of one answer: counts what it sees and passes it on.
+/// The engine's end of one answer: counts what it sees and passes it on. An answer that is told as a whole is passed on
+/// at its end: to wake its connection for each token would take the engine's workers off their cores.
 struct Sink {
     index: usize,
     events: UnboundedSender<(usize, Event)>,
+    /// What has not been passed on; of streams, nothing.
+    held: Vec<Event>,
+    streams: bool,
     app: Arc<App>,
     work: Arc<Work>,
     slot: Option<usize>,
@@ -299,7 +306,8 @@ impl Sink {
             num_generated: 0.into(),
         });
         let slot = ask.app.slots.take(&work);
-        Sink { index, events, app: ask.app.clone(), work, slot }
+        let (held, streams) = (Vec::new(), ask.options().stream);
+        Sink { index, events, held, streams, app: ask.app.clone(), work, slot }
     }
 
     fn count(&self, event: &Event) {
@@ -327,8 +335,14 @@ impl EventSink for Sink {
             self.slot = self.app.slots.take(&self.work);
         }
         self.count(&event);
-        // A client that is gone has closed the channel; the engine sees it by `is_gone`.
-        let _ = self.events.send((self.index, event));
+        let is_last = matches!(event, Event::Finished { .. } | Event::Failed(_));
+        self.held.push(event);
+        if self.streams || is_last {
+            for event in self.held.drain(..) {
+                // A client that is gone has closed the channel; the engine sees it by `is_gone`.
+                let _ = self.events.send((self.index, event));
+            }
+        }
     }
 
     fn is_gone(&self) -> bool {

@@ -42,7 +42,7 @@ pub fn run<R: StepRunner + Send + 'static>(
     engine.set_observer(Some(Box::new(Watch(metrics.clone()))));
     let (handle, thread) = spawn(engine)?;
     let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(config.num_threads.max(1)).enable_all().build()?;
+        tokio::runtime::Builder::new_multi_thread().worker_threads(num_threads(&config)).enable_all().build()?;
     let outcome = runtime.block_on(async {
         let server = Server::bind(model, config, handle, metrics).await?;
         // Whoever is told the address may ask it to stop at once.
@@ -61,6 +61,15 @@ pub fn run<R: StepRunner + Send + 'static>(
         return Err(ServeError::EngineStopped);
     }
     outcome
+}
+
+/// Threads for connections. A token of a stream takes one of them some 0.1 ms, and each takes a core from the engine's
+/// workers whenever it wakes: more than a few are of use only where there are many cores.
+fn num_threads(config: &Config) -> usize {
+    match config.num_threads {
+        0 => (std::thread::available_parallelism().map_or(1, usize::from) / 8).clamp(1, 4),
+        given => given,
+    }
 }
 
 /// Sockets that are bound, and what answers on them.

@@ -16,6 +16,9 @@ pub struct Metrics {
     num_steps: AtomicU64,
     num_step_sequences: AtomicU64,
     num_step_rows: AtomicU64,
+    schedule_us: AtomicU64,
+    run_us: AtomicU64,
+    sample_us: AtomicU64,
     num_preempted: AtomicU64,
     num_failed_steps: AtomicU64,
     most_tokens: AtomicU64,
@@ -124,6 +127,11 @@ pub const METRICS: &[Metric] = &[
         seconds(&m.first_token_us)
     }),
     counter("chaski:step_rows_total", "Rows computed in all steps", |m| load(&m.num_step_rows)),
+    counter("chaski:step_schedule_seconds_total", "Time spent putting steps together", |m| seconds(&m.schedule_us)),
+    counter("chaski:step_run_seconds_total", "Time spent computing steps", |m| seconds(&m.run_us)),
+    counter("chaski:step_sample_seconds_total", "Time spent sampling, detokenizing and sending, between steps", |m| {
+        seconds(&m.sample_us)
+    }),
     counter("chaski:preemptions_total", "Sequences that lost their place in the cache and were computed anew", |m| {
         load(&m.num_preempted)
     }),
@@ -196,6 +204,9 @@ impl Observer for Watch {
         metrics.num_steps.fetch_add(1, Relaxed);
         metrics.num_step_sequences.fetch_add(report.num_sequences.into(), Relaxed);
         metrics.num_step_rows.fetch_add(report.num_rows.into(), Relaxed);
+        metrics.schedule_us.fetch_add(report.schedule_us, Relaxed);
+        metrics.run_us.fetch_add(report.run_us, Relaxed);
+        metrics.sample_us.fetch_add(report.sample_us, Relaxed);
         metrics.num_preempted.fetch_add(report.num_preempted.into(), Relaxed);
         metrics.num_failed_steps.fetch_add(report.failed.into(), Relaxed);
         metrics.kv_used_bytes.store(report.kv_used_bytes, Relaxed);

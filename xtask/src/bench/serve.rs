@@ -155,7 +155,7 @@ impl Bench<'_> {
         let (quiet, busy) = (gaps(false), gaps(true));
         ensure!(!quiet.is_empty() && !busy.is_empty(), "the streams and the long prompt did not meet");
         // A step takes one chunk of the prompt: its rows, by the rule of the scheduler, at the speed of a prompt of that size.
-        let chunk = (512 / (STREAMS + 1)).max(64);
+        let chunk = (512 / (STREAMS + 1)).max(64) - STREAMS;
         let size = chunk.to_string();
         let rows = self
             .chaski

@@ -235,12 +235,12 @@ pub const FLAGS: &[Flag] = &[
         s.serve.http.sse_ping = u64::try_from(seconds).ok().filter(|&seconds| seconds > 0).map(Duration::from_secs);
         Ok(())
     }),
-    Flag::value(&["--threads-http"], "N", "threads that serve connections (default: -1, two)")
+    Flag::value(&["--threads-http"], "N", "threads that serve connections (default: -1, one for every eight cores)")
         .env("LLAMA_ARG_THREADS_HTTP")
         .on(GROUP, SERVE)
         .set(|s, g| {
             let count: i64 = g.number(-1..=1024)?;
-            s.serve.http.num_threads = if count < 1 { 2 } else { count as usize };
+            s.serve.http.num_threads = count.max(0) as usize;
             Ok(())
         }),
     Flag::switch(&["--prefill-assistant"], "go on with a last message of the assistant (default: on)")
