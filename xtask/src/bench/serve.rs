@@ -126,9 +126,59 @@ impl Bench<'_> {
     }
 
     fn intruder(&self) -> Result<()> {
+        // The prompt's share of a step, by the rule of the scheduler, and the whole step.
+        let step = (512 / (STREAMS + 1)).max(64);
+        let sizes = format!("{},{step}", step - STREAMS);
+        let (mut before, mut meanwhile, mut first) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut chunks, mut steps) = (Vec::new(), Vec::new());
+        for round in 0..self.options.rounds {
+            let Meeting { streams, from, to } = self.meeting(round)?;
+            let gaps = |during: bool| -> Vec<f64> {
+                let pairs = streams.iter().flat_map(|stream| stream.pieces.windows(2));
+                let chosen =
+                    pairs.filter(|pair| (pair[1] > from && pair[0] < to) == during && (during || pair[1] < from));
+                chosen.map(|pair| (pair[1] - pair[0]).as_secs_f64() * 1e3).collect()
+            };
+            let (quiet, busy) = (gaps(false), gaps(true));
+            ensure!(!quiet.is_empty() && !busy.is_empty(), "the streams and the long prompt did not meet");
+            before.push(median(quiet));
+            meanwhile.extend(busy);
+            first.push((to - from).as_secs_f64());
+            // In the middle of the prompt, and at once, as the machine's speed changes from minute to minute.
+            let args = self.args(&["-p", &sizes, "-n", "0", "-d", "1500", "-o", "json"]);
+            let rows = self.chaski.ask_json(&[&["bench"][..], &args].concat())?;
+            let ms = |row: usize| Ok(rows[row]["avg_ns"].as_f64().context("chaski bench: no avg_ns")? / 1e6);
+            let (chunk_ms, step_ms): (Result<f64>, Result<f64>) = (ms(0), ms(1));
+            chunks.push(chunk_ms?);
+            steps.push(step_ms?);
+            serve_chart::write(&self.options.out.join("serve.svg"), &streams, (from, to), median(chunks.clone()))?;
+        }
+        let (quiet, busy) = (median(before), median(meanwhile.clone()));
+        println!(
+            "intruder: {LONG_PROMPT} tokens amid {STREAMS} streams, medians of {} rounds, first token after {:.2} s",
+            chunks.len(),
+            median(first)
+        );
+        println!(
+            "  between tokens: {quiet:.1} ms before, {busy:.1} ms meanwhile (p99 {:.1} ms, longest {:.1} ms)",
+            share(meanwhile.clone(), 0.99),
+            share(meanwhile, 1.0)
+        );
+        println!(
+            "  rise {:.1} ms; alone a chunk of {} rows takes {:.1} ms, one of {step} {:.1} ms",
+            busy - quiet,
+            step - STREAMS,
+            median(chunks),
+            median(steps)
+        );
+        Ok(())
+    }
+
+    /// Streams under way, and a long prompt that comes amid them.
+    fn meeting(&self, round: usize) -> Result<Meeting> {
         let server = self.serve(&["-np", "9", "-c", "8192", "--kv-unified"])?;
         let start = Barrier::new(STREAMS + 1);
-        let (streams, intruder) = std::thread::scope(|scope| -> Result<(Vec<Answer>, Answer)> {
+        let meeting = std::thread::scope(|scope| -> Result<Meeting> {
             let threads: Vec<_> = (0..STREAMS)
                 .map(|at| {
                     let (server, start) = (&server, &start);
@@ -140,39 +190,14 @@ impl Bench<'_> {
                 .collect();
             start.wait();
             std::thread::sleep(Duration::from_millis(2500));
-            let intruder = server.ask("/completion", &request(&tokens(99, LONG_PROMPT), 1));
+            let intruder = server.ask("/completion", &request(&tokens(99 + round, LONG_PROMPT), 1));
             let streams =
                 threads.into_iter().map(|thread| thread.join().map_err(|_| anyhow::anyhow!("a client failed"))?);
-            Ok((streams.collect::<Result<_>>()?, intruder?))
+            let (streams, intruder) = (streams.collect::<Result<_>>()?, intruder?);
+            Ok(Meeting { streams, from: intruder.begin, to: intruder.pieces[0] })
         })?;
         server.stop()?;
-        let (from, to) = (intruder.begin, intruder.pieces[0]);
-        let gaps = |during: bool| -> Vec<f64> {
-            let pairs = streams.iter().flat_map(|stream| stream.pieces.windows(2));
-            let chosen = pairs.filter(|pair| (pair[1] > from && pair[0] < to) == during && (during || pair[1] < from));
-            chosen.map(|pair| (pair[1] - pair[0]).as_secs_f64() * 1e3).collect()
-        };
-        let (quiet, busy) = (gaps(false), gaps(true));
-        ensure!(!quiet.is_empty() && !busy.is_empty(), "the streams and the long prompt did not meet");
-        // A step takes one chunk of the prompt: its rows, by the rule of the scheduler, at the speed of a prompt of that size.
-        let chunk = (512 / (STREAMS + 1)).max(64) - STREAMS;
-        let size = chunk.to_string();
-        let rows = self
-            .chaski
-            .ask_json(&[&["bench"][..], &self.args(&["-p", &size, "-n", "0", "-d", "1500", "-o", "json"])].concat())?;
-        let budget_ms = chunk as f64 / rows[0]["avg_ts"].as_f64().context("chaski bench: no avg_ts")? * 1e3;
-        let (before, during) = (median(quiet.clone()), median(busy.clone()));
-        println!(
-            "intruder: {LONG_PROMPT} tokens amid {STREAMS} streams, first token after {:.2} s",
-            intruder.first_s()
-        );
-        println!(
-            "  between tokens: median {before:.1} ms before, {during:.1} ms meanwhile (p99 {:.1} ms, longest {:.1} ms)",
-            share(busy.clone(), 0.99),
-            share(busy, 1.0)
-        );
-        println!("  rise {:.1} ms; a chunk of {chunk} rows takes {budget_ms:.1} ms", during - before);
-        serve_chart::write(&self.options.out.join("serve.svg"), &streams, (from, to), budget_ms)
+        Ok(meeting)
     }
 
     fn prefix(&self) -> Result<()> {
@@ -196,6 +221,13 @@ impl Bench<'_> {
         println!("  {:.1} times as fast", median(ratios));
         Ok(())
     }
+}
+
+/// What streams saw while a long prompt was read, from its arrival to its first token.
+struct Meeting {
+    streams: Vec<Answer>,
+    from: Instant,
+    to: Instant,
 }
 
 /// What a crowd of clients saw.
