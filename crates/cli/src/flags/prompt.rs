@@ -78,4 +78,16 @@ pub const FLAGS: &[Flag] = &[
         s.prompt.warmup = g.on;
         Ok(())
     }),
+    Flag::value(&["-cram", "--cache-ram"], "0", "memory for prompts beside the context: not offered, 0")
+        .env("LLAMA_ARG_CACHE_RAM")
+        .on(GROUP, RUN)
+        .set(|_, g| g.only(&["0"], "the cache holds one context; -c sets its size")),
+    Flag::value(
+        &["-ctxcp", "--ctx-checkpoints", "--swa-checkpoints"],
+        "0",
+        "checkpoints of the context: not offered, 0",
+    )
+    .env("LLAMA_ARG_CTX_CHECKPOINTS")
+    .on(GROUP, RUN)
+    .set(|_, g| g.only(&["0"], "there are no checkpoints of the context; leave it out")),
 ];

@@ -95,13 +95,6 @@ pub const FLAGS: &[Flag] = &[
     Flag::refused(&["--prompt-cache"], NO_CACHE_FILE),
     Flag::refused(&["--prompt-cache-all"], NO_CACHE_FILE),
     Flag::refused(&["--prompt-cache-ro"], NO_CACHE_FILE),
-    Flag::refused(&["-cram", "--cache-ram"], "the cache holds one context; -c sets its size")
-        .env("LLAMA_ARG_CACHE_RAM"),
-    Flag::refused(
-        &["-ctxcp", "--ctx-checkpoints", "--swa-checkpoints"],
-        "there are no checkpoints of the context; leave it out",
-    )
-    .env("LLAMA_ARG_CTX_CHECKPOINTS"),
     Flag::refused(&["--reasoning-budget"], NO_REASONING).env("LLAMA_ARG_THINK_BUDGET"),
     Flag::refused(&["--reasoning-budget-message"], NO_REASONING).env("LLAMA_ARG_THINK_BUDGET_MESSAGE"),
     Flag::refused(&["-bs", "--backend-sampling"], "tokens are sampled on the CPU; leave it out")

@@ -149,6 +149,8 @@ fn problems_name_the_flag_in_one_line() {
         ("run --grammar", "--grammar: needs a value (GBNF)"),
         ("tokenize --temp 1", "--temp: not a flag of `chaski tokenize` (it belongs to run, serve, ab, explain)"),
         ("serve --ssl-key-file x", "--ssl-key-file: not supported: put a proxy"),
+        ("serve --cache-ram 8192", "--cache-ram: `8192` is not supported: the cache holds one context"),
+        ("serve -ctxcp 4", "-ctxcp: `4` is not supported: there are no checkpoints"),
         ("serve --port 70000", "--port: expected a number from 0 to 65535"),
         ("serve --api-key ,", "--api-key: the list is empty"),
         ("serve --ui", "--ui: not supported: there is no web page yet"),
