@@ -1,5 +1,5 @@
 //! Times the variants of `matmul` in the forms that weights have:
-//! `cargo run --release -p kernels --example bench_matmul -- [filter] [threads]`.
+//! `cargo run --release -p kernels --example bench_matmul -- [filter] [threads] [columns]`.
 //!
 //! Weights of 64 MiB come from memory, weights of 384 KiB from the caches: for few rows the first show how near a
 //! kernel is to what memory delivers (GB/s of weights), the second what it could do; for many rows GOPS count,
@@ -19,30 +19,31 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 /// Bytes of weights: far beyond the caches, and well inside them.
 const SIZES: [(&str, usize); 2] = [("memory", 64 << 20), ("cache", 384 << 10)];
 const NUM_ROWS: [usize; 6] = [1, 4, 8, 16, 64, 512];
-/// Columns; a multiple of every block.
-const K: usize = 1536;
+/// Columns unless given; a multiple of every block, as what is given should be.
+const COLUMNS: usize = 1536;
 
 fn main() -> Outcome {
     let mut args = std::env::args().skip(1);
     let filter = args.next().unwrap_or_default();
     let threads: usize = args.next().map_or(Ok(0), |text| text.parse())?;
+    let k: usize = args.next().map_or(Ok(COLUMNS), |text| text.parse())?;
     let hardware = Hardware::probe();
     let mut pool = Pool::new(if threads == 0 { hardware.num_cores } else { threads })?;
     println!("{hardware}; {} workers", pool.num_workers());
     let is_float = |dtype: &DType| matches!(dtype, DType::F32 | DType::F16 | DType::BF16);
-    for dtype in DType::all().filter(|dtype| is_float(dtype) || dtype.is_quantized() && dtype.row_bytes(K).is_some()) {
+    for dtype in DType::all().filter(|dtype| is_float(dtype) || dtype.is_quantized() && dtype.row_bytes(k).is_some()) {
         let input = if dtype.is_quantized() { Input::Q8 } else { Input::F32 };
         for form in [Form::Rows, Form::Packed] {
             let packing = Packing::of(dtype);
             if form == Form::Packed && packing.is_none() {
                 continue;
             }
-            let row_bytes = dtype.row_bytes(K).unwrap_or_default();
+            let row_bytes = dtype.row_bytes(k).unwrap_or_default();
             for (size, bytes) in SIZES {
                 let n = (bytes / row_bytes).next_multiple_of(32);
                 for num_rows in NUM_ROWS.into_iter().filter(|&rows| rows < 64 || size == "cache") {
                     let rows = Rows::of(num_rows);
-                    let desc = Desc { weight: dtype, form, input, n, k: K, row_bytes, bias: false, rows };
+                    let desc = Desc { weight: dtype, form, input, n, k, row_bytes, bias: false, rows };
                     let label = format!("{dtype} {} {size} rows {num_rows}", form.name());
                     time(&mut pool, &hardware, &filter, &label, desc, num_rows)?;
                 }
