@@ -8,6 +8,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod calibration;
 mod capacity;
 mod error;
 mod explain;

@@ -15,10 +15,11 @@ use engine::technique::{ActiveForm, Resolved};
 use engine::watch::{Notice, WatchCounts};
 use gguf::DType;
 use kernels::Rows;
-use model::plan::worth_repacking;
+use model::plan::{KeyFittings, worth_repacking};
 use model::{Graph, Hparams, WeightMemory, Weights};
 use text::Tokenizer;
 
+use crate::calibration;
 use crate::explain::ExplainRow;
 use crate::gpu::{Gpu, divide};
 use crate::{Error, GpuLayers, Options, Shape, capacity};
@@ -119,13 +120,14 @@ impl Llm {
         if options.cache_prompts {
             cache.share_prefixes()?;
         }
-        let runner_options = RunnerOptions {
+        let mut runner_options = RunnerOptions {
             hardware: options.hardware(),
             policy: options.policy(&techniques),
             num_threads: options.threads,
             max_rows: limits.step_tokens as usize,
             k,
             v,
+            key_fittings: KeyFittings::default(),
             offload,
             one_plan: options.batch_invariant,
             watch: options.watch,
@@ -142,6 +144,8 @@ impl Llm {
             weights.repack(&matrices, &mut pool, progress).map_err(named)?;
         }
         let weights = Arc::new(weights);
+        runner_options.key_fittings =
+            calibration::key_fittings(&graph, &weights, &tokenizer, &runner_options, limits.context)?;
         let runner = Runner::with_gpu(&graph, &weights, &cache, &runner_options, queue).map_err(named)?;
         let rules = Rules { max_waiting: options.max_waiting, ..Rules::of(&limits) };
         let rules = if options.batch_invariant { rules.with_fixed_chunks() } else { rules };
@@ -186,6 +190,12 @@ impl Llm {
     /// Bytes of the KV cache, and of one token in it.
     pub fn kv_bytes(&self) -> (u64, u64) {
         (self.engine.runner().kv_bytes() as u64, self.kv_token_bytes)
+    }
+
+    /// Pairs of channels that keys are stored without the mean of, of how many in the layers where that was looked at; none
+    /// where the cache keeps floats.
+    pub fn fitted_pairs(&self) -> (usize, usize) {
+        self.engine.runner().fitted_pairs()
     }
 
     /// Entries in a row of logits.

@@ -10,7 +10,7 @@ use device::{Feature, Hardware, Isa, Mapping, Pool};
 use engine::batch::{Batch, Outputs, SeqId};
 use kernels::{Executor, KvType, Policy, Program, Record, Rows, SequenceView, StepInputs};
 use model::graph::NodeOp;
-use model::plan::worth_repacking;
+use model::plan::{KeyFittings, worth_repacking};
 use model::rope::Overrides;
 use model::{Graph, Hparams, Interpreter, Plan, PlanOptions, Weights};
 
@@ -185,6 +185,7 @@ fn every_op_of_a_plan_agrees_with_the_interpreter() {
                 k: KvType::F32,
                 v: KvType::F32,
                 block_size: 16,
+                key_fittings: KeyFittings::default(),
                 offload: None,
             };
             let Plan { program, info, .. } = Plan::build(&graph, &weights, &options).unwrap();

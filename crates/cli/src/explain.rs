@@ -54,6 +54,9 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     )?;
     let (kv_bytes, kv_token_bytes) = llm.kv_bytes();
     writeln!(out, "KV cache: {}, {kv_token_bytes} bytes per token", units::bytes(kv_bytes))?;
+    if let (with_mean, pairs @ 1..) = llm.fitted_pairs() {
+        writeln!(out, "keys: stored without the mean of {with_mean} of {pairs} pairs of channels")?;
+    }
     sampler_lines(&mut out, &sampler)?;
     techniques::standings(&mut out, llm.techniques())?;
     Ok(out.flush()?)

@@ -93,6 +93,9 @@ fn told(llm: Llm, name: &str, begin: Instant, options: &Options, log: &mut Log) 
     }
     let (bytes, token_bytes) = llm.kv_bytes();
     log.trace(format_args!("KV cache: {}, {token_bytes} bytes per token", units::bytes(bytes)));
+    if let (with_mean, pairs @ 1..) = llm.fitted_pairs() {
+        log.trace(format_args!("keys: stored without the mean of {with_mean} of {pairs} pairs of channels"));
+    }
     for resolved in llm.techniques() {
         let (id, state) = (resolved.technique.id, resolved.state.name());
         log.trace(format_args!("technique {id}: {state} ({})", resolved.reason));

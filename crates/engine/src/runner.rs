@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use device::cuda::Queue;
 use device::{Hardware, Pool};
-use kernels::{CacheSlot, DeviceSide, Executor, KvLayout, KvType, Place, Policy, Rows, TurnKey};
-use model::plan::Offload;
+use kernels::{CacheSlot, DeviceSide, Executor, KeyFitting, KvLayout, KvType, Place, Policy, Rows, TurnKey};
+use model::plan::{KeyFittings, Offload};
 use model::{Graph, Plan, PlanOptions, Results, StepInfo, Weights};
 
 use crate::batch::{Batch, BlockCopy};
@@ -46,6 +46,8 @@ pub struct RunnerOptions {
     pub k: KvType,
     /// Element type of cached values.
     pub v: KvType,
+    /// How keys are fitted to their codes.
+    pub key_fittings: KeyFittings,
     /// What the GPU computes; its layers are those that the graph's groups say.
     pub offload: Option<Offload>,
     /// Plans every step with the kernels for many rows, so that a row's bits do not depend on how many
@@ -217,6 +219,13 @@ impl Runner {
         self.options.offload.as_ref()
     }
 
+    /// How keys are fitted to their codes: pairs of channels that are stored without their mean, of how many in the layers
+    /// that are fitted; none where the cache keeps floats.
+    pub fn fitted_pairs(&self) -> (usize, usize) {
+        let fittings = self.options.key_fittings.iter().flatten().map(KeyFitting::num_pairs);
+        fittings.fold((0, 0), |sum, (with_mean, pairs)| (sum.0 + with_mean, sum.1 + pairs))
+    }
+
     /// Bytes of weights on the GPU.
     pub fn gpu_weight_bytes(&self) -> usize {
         self.executor.gpu().map_or(0, DeviceSide::weight_bytes)
@@ -316,6 +325,7 @@ fn plan_options(options: &RunnerOptions, rows: Rows) -> PlanOptions {
         k: options.k,
         v: options.v,
         block_size: BLOCK_SIZE,
+        key_fittings: Arc::clone(&options.key_fittings),
         offload: options.offload.clone(),
     }
 }

@@ -28,6 +28,7 @@ pub use cost::{Cost, Reach, Unit, Work};
 pub use executor::{CacheSlot, DeviceSide, Executor, Graphs, Program, Segment, SequenceView};
 pub use executor::{StepError, StepInputs, Transfer, TurnKey};
 pub use fault::{Faults, Finding};
+pub use kv::fit::{Angles, KeyFit, KeyFitting, KeySamples};
 pub use kv::{KvLayout, KvType, Redo};
 pub use launch::{Frame, KvFrame, KvView, RowSet, Run, Slot, Step, Weight, walk};
 pub use op::{Op, OpKind, Rows};

@@ -128,12 +128,25 @@ impl Graph {
         unreachable!("every layer is in a group")
     }
 
-    /// How the keys of a model layer are rotated: inverse frequencies and pairing.
-    pub fn key_rotation(&self, layer: u32) -> Option<(&Vector, Pairing)> {
-        let keys = self.nodes.iter().find_map(|node| match node.op {
+    /// The keys of a model layer.
+    pub fn keys(&self, layer: u32) -> Option<ValueId> {
+        self.nodes.iter().find_map(|node| match node.op {
             NodeOp::KvStore { k, layer: of, .. } if of == layer => Some(k),
             _ => None,
-        })?;
+        })
+    }
+
+    /// The queries of a model layer.
+    pub fn queries(&self, layer: u32) -> Option<ValueId> {
+        self.nodes.iter().find_map(|node| match node.op {
+            NodeOp::Attention { q, layer: of, .. } if of == layer => Some(q),
+            _ => None,
+        })
+    }
+
+    /// How the keys of a model layer are rotated: inverse frequencies and pairing.
+    pub fn key_rotation(&self, layer: u32) -> Option<(&Vector, Pairing)> {
+        let keys = self.keys(layer)?;
         let (table, pairing) = self.nodes.iter().find_map(|node| match node.op {
             NodeOp::Rope { x, table, pairing, .. } if x == keys => Some((table, pairing)),
             _ => None,

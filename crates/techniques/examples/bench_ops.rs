@@ -83,7 +83,7 @@ impl Bench<'_> {
             rows: Rows::of(num_rows),
         };
         let bytes = (num_rows * num_heads * head_dim * 4).next_multiple_of(64);
-        let slots = attention::Slots { q: Slot(0), out: Slot(bytes), scratch: Slot(2 * bytes) };
+        let slots = attention::Slots { q: Slot(0), out: Slot(bytes), scratch: Slot(2 * bytes), fit: None };
         let arena = Buffer::zeroed(2 * bytes + attention::scratch_bytes(&desc(0), num_rows), "activations")?;
         fill(&arena, noise);
         let frame = Frame { num_rows, groups: &kv, ..frame(&arena) };
@@ -162,7 +162,7 @@ impl Bench<'_> {
         let view = view(&table, num_kv_heads, 0, 512);
         let kv = KvFrame { storage: storage.as_ptr(), views: &view, num_views: 1 };
         let frame = Frame { num_rows: 512, groups: &kv, ..frame(arena) };
-        let slots = kv_store::Slots { k: Slot(0), v: Slot(arena.len() / 3) };
+        let slots = kv_store::Slots { k: Slot(0), v: Slot(arena.len() / 3), fit: None };
         let desc = kv_store::Desc { layout, group: 0, layer: 0 };
         let label = format!("8 x 128 {}, 512 rows", kv_type.name());
         self.passes::<KvStore>(&frame, 512 * num_kv_heads * head_dim * 8, desc, slots, &label)

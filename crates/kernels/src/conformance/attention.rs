@@ -1,6 +1,7 @@
 //! Problems for `attention`.
 
 use super::{Arena, Bounds, Case, Conform, Output, Place, Random, Values, cache};
+use crate::kv::fit::KeyFitting;
 use crate::kv::{KvLayout, KvType, hadamard};
 use crate::op::Rows;
 use crate::ops::Attention;
@@ -71,6 +72,9 @@ impl Conform for Attention {
         }
         for (k, v) in LOSSY {
             plain.with(|p| (p.k, p.v) = (k, v)).check_type(random, check);
+            if k.is_quantized() {
+                plain.with(|p| (p.k, p.v, p.fitted) = (k, v, true)).check_type(random, check);
+            }
         }
         for block_size in [32, 8] {
             plain.with(|p| (p.block_size, p.batch) = (block_size, &[(70, 1), (20, 37)])).check(random, check);
@@ -131,6 +135,8 @@ struct Problem {
     /// Whether the first sequence holds infinities and NaNs.
     broken: bool,
     headwise: bool,
+    /// Whether keys are fitted to their codes.
+    fitted: bool,
 }
 
 impl Default for Problem {
@@ -149,6 +155,7 @@ impl Default for Problem {
             values: Values::Normal,
             broken: false,
             headwise: false,
+            fitted: false,
         }
     }
 }
@@ -173,6 +180,7 @@ impl Problem {
             window: random.pick(&[0, 0, 3, 33, 200]),
             softcap: random.pick(&[0.0, 0.0, 20.0]),
             headwise: false,
+            fitted: k.is_quantized() && random.pick(&[false, true]),
             ..Problem::default()
         }
     }
@@ -233,18 +241,23 @@ impl Problem {
         };
         let q = random.values(self.values, num_rows * self.num_heads * self.dim_k);
         let values = |sequence| if self.broken && sequence == 0 { Values::Broken } else { self.values };
-        let cache = cache::Contents::new(layout, self.batch, self.window, values, self.headwise, random);
+        let fitting = self.fitted.then(|| cache::fitting(&layout, random));
+        let fit = fitting.as_ref().map(KeyFitting::key_fit);
+        let cache = cache::Contents::new(layout, fit, self.batch, self.window, values, self.headwise, random);
         let mut arena = Arena::default();
         let num_outputs = num_rows * self.num_heads * self.dim_v;
         let scratch = scratch_bytes(&desc, num_rows);
-        let slots = Slots { q: arena.input(&q), out: arena.output(num_outputs * 4), scratch: arena.output(scratch) };
+        let terms = terms(&desc, &cache, &q);
+        let (q, out) = (arena.input(&q), arena.output(num_outputs * 4));
+        let slots = Slots { q, out, scratch: arena.output(scratch), fit };
         let mut case = Case::new(format!("{self:?}"), desc, slots, arena);
         case.num_rows = num_rows;
         let anything = Output { place: Place::Arena, at: slots.scratch.0, bounds: Bounds::Any(scratch) };
-        let bounds = Bounds::Vectors(terms(&desc, &cache, &q), self.dim_v);
+        let bounds = Bounds::Vectors(terms, self.dim_v);
         case.outputs = vec![Output { place: Place::Arena, at: slots.out.0, bounds }, anything];
         case.cache = cache.cache;
         case.same_as_before = self.headwise;
+        case.fitting = fitting;
         check(case);
     }
 }

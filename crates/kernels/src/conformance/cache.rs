@@ -1,27 +1,54 @@
 //! A KV cache with random contents for the cases of `attention` and `kv_store`.
 
+use std::sync::Arc;
+
 use super::case::Cache;
 use super::{Random, Values};
 use crate::kv::KvLayout;
+use crate::kv::fit::{Angles, KeyFit, KeyFitting};
 use crate::launch::KvView;
+use crate::ops::rope::Pairing;
 
 /// Layers in the group; the cases are about the last.
 pub const NUM_LAYERS: usize = 2;
+
+/// Any way to fit the keys of a layer, with means of all sizes, for positions up to 4096.
+pub fn fitting(layout: &KvLayout, random: &mut Random) -> KeyFitting {
+    let (dim, pairing) = (layout.head_dim_k, random.pick(&[Pairing::Halves, Pairing::Adjacent]));
+    let half = random.pick(&[dim / 2, dim / 4]);
+    let frequency = |j: usize| 1e4f32.powf(-(j as f32) / half.max(1) as f32);
+    let angles = Arc::new(Angles::new(&(0..half).map(frequency).collect::<Vec<f32>>(), 4096));
+    let (mut means, mut steps) = (Vec::new(), Vec::new());
+    for _ in 0..layout.num_kv_heads {
+        let (mut mean, mut step) = (random.values(Values::Normal, dim), vec![0.7; dim]);
+        for j in 0..half {
+            let (a, b) = pairing.pair(j, half);
+            let (size, of_pair) = (random.pick(&[0.0, 0.0, 0.3, 1.0, 8.0]), random.pick(&[0.25, 1.0, 3.0]));
+            (mean[a], mean[b], step[a], step[b]) = (mean[a] * size, mean[b] * size, of_pair, of_pair);
+        }
+        means.extend(mean);
+        steps.extend(step);
+    }
+    KeyFitting::new(dim, pairing, &angles, &means, &steps)
+}
 
 /// A cache and the values that were put into its last layer, decoded again.
 pub struct Contents {
     /// The cache: blocks in random order, poison wherever no token is.
     pub cache: Cache,
     layout: KvLayout,
+    fit: Option<KeyFit>,
     /// Per sequence and head: keys and values of all tokens, those of the step included.
     tokens: Vec<Vec<(Vec<f32>, Vec<f32>)>>,
 }
 
 impl Contents {
     /// `batch` holds, per sequence, tokens before the step and rows of the step. Blocks that no row can
-    /// see through the window are not there. `values` says what each sequence is filled with.
+    /// see through the window are not there. `values` says what each sequence is filled with, before it is `fit` to be
+    /// keys.
     pub fn new(
         layout: KvLayout,
+        fit: Option<KeyFit>,
         batch: &[(usize, usize)],
         window: u32,
         values: impl Fn(usize) -> Values,
@@ -74,14 +101,14 @@ impl Contents {
             cache.tables.extend([table, lengths]);
             first_row += num_rows as u32;
         }
-        let mut contents = Contents { cache, layout, tokens };
+        let mut contents = Contents { cache, layout, fit, tokens };
         contents.store();
         contents
     }
 
     /// Puts the tokens into the blocks that the views name, and takes back what the codec left of them.
     fn store(&mut self) {
-        let layout = &self.layout;
+        let (layout, mut mean) = (&self.layout, vec![0f32; self.layout.head_dim_k]);
         for (view, heads) in self.cache.views.iter().zip(&mut self.tokens) {
             for (head, (keys, values)) in heads.iter_mut().enumerate() {
                 let tokens = keys.chunks_exact_mut(layout.head_dim_k).zip(values.chunks_exact_mut(layout.head_dim_v));
@@ -101,6 +128,9 @@ impl Contents {
                         layout.values().encode(values, slot, value);
                         layout.keys().decode(keys, slot, key);
                         layout.values().decode(values, slot, value);
+                        if let Some(fit) = &self.fit {
+                            fit.restore(head, token, key, &mut mean);
+                        }
                     }
                 }
             }

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use device::{Buffer, Pool, PoolError};
 
+use crate::kv::fit::KeyFitting;
 use crate::launch::{Frame, KvFrame, KvView, Run, Slot, Step};
 use crate::op::Op;
 use crate::variant::{Exactness, Variant};
@@ -135,6 +136,8 @@ pub struct Case<O: Op> {
     pub cache: Cache,
     /// Keeps the weights alive that the slots name.
     pub weights: Vec<Option<Buffer>>,
+    /// Keeps alive how keys are fitted.
+    pub fitting: Option<KeyFitting>,
     /// All that the op writes.
     pub outputs: Vec<Output>,
     /// Whether every variant must give the same bits as on the case before.
@@ -171,6 +174,7 @@ impl<O: Op> Case<O> {
             output_rows: Vec::new(),
             cache: Cache::default(),
             weights: Vec::new(),
+            fitting: None,
             outputs: Vec::new(),
             same_as_before: false,
         }

@@ -3,6 +3,7 @@
 
 use device::{Buffer, Hardware, Pool};
 
+use crate::kv::fit::KeyFit;
 use crate::launch::{Frame, KvFrame, KvView, Run, Slot, Step, walk};
 use crate::ops::Attention;
 use crate::ops::attention::{Desc, Slots, scratch_bytes};
@@ -10,7 +11,8 @@ use crate::record::Record;
 use crate::variant::{Launch, Variant};
 
 /// What `variant` makes of the last rows of a sequence, `[num_rows, num_heads, head_dim_v]`. `q` is `[num_rows, num_heads,
-/// head_dim_k]`, `keys` are `[num_keys, num_kv_heads, head_dim_k]`, `values` alike; they go through the codecs of `desc`.
+/// head_dim_k]`, `keys` are `[num_keys, num_kv_heads, head_dim_k]`, `values` alike; they go through the codecs of `desc`, keys
+/// fitted to it.
 ///
 /// # Errors
 /// When the variant cannot run here or does not take `desc`, lengths do not belong together, or the system is short of
@@ -21,6 +23,7 @@ pub fn attend_with(
     q: &[f32],
     keys: &[f32],
     values: &[f32],
+    fit: Option<KeyFit>,
 ) -> Result<Vec<f32>, Box<dyn std::error::Error>> {
     let (layout, heads) = (&desc.layout, desc.layout.num_kv_heads);
     let (dim_k, dim_v) = (layout.head_dim_k, layout.head_dim_v);
@@ -39,9 +42,13 @@ pub fn attend_with(
     for (index, (key, value)) in keys.chunks_exact(dim_k).zip(values.chunks_exact(dim_v)).enumerate() {
         let (token, head) = (index / heads, index % heads);
         let (block, slot) = (token / layout.block_size * heads + head, token % layout.block_size);
-        // SAFETY: the storage is ours and has that many blocks.
+        // SAFETY: the storage is ours and has that many blocks; the caller keeps the fit alive.
         unsafe {
-            layout.keys().encode(storage.as_ptr().add(layout.keys_at(block)), slot, key);
+            let mut fitted = key.to_vec();
+            if let Some(fit) = &fit {
+                fit.fitted(head, token, key, &mut fitted);
+            }
+            layout.keys().encode(storage.as_ptr().add(layout.keys_at(block)), slot, &fitted);
             layout.values().encode(storage.as_ptr().add(layout.values_at(block)), slot, value);
         }
     }
@@ -75,7 +82,7 @@ pub fn attend_with(
         logits: std::ptr::null(),
         num_logits: 0,
     };
-    let slots = Slots { q: Slot(0), out: Slot(bytes), scratch: Slot(2 * bytes) };
+    let slots = Slots { q: Slot(0), out: Slot(bytes), scratch: Slot(2 * bytes), fit };
     let steps = [Box::new(Step::<Attention> { desc: *desc, slots, variant }) as Box<dyn Run>];
     // SAFETY: the frame describes the buffers above, which live until the end; the variant can run here.
     unsafe {

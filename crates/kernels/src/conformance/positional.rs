@@ -1,7 +1,8 @@
 //! Problems for the ops that know positions: `rope_table`, `rope`, `kv_store`.
 
-use super::cache::Contents;
+use super::cache::{Contents, fitting};
 use super::{Arena, Bounds, Case, Conform, Output, Place, Random, Values, weight};
+use crate::kv::fit::KeyFitting;
 use crate::kv::{KvLayout, KvType};
 use crate::ops::rope::Pairing;
 use crate::ops::{KvStore, Rope, RopeTable, kv_store, rope, rope_table};
@@ -86,11 +87,13 @@ fn store_case(
     random: &mut Random,
 ) -> Case<KvStore> {
     let num_rows: usize = batch.iter().map(|&(_, rows)| rows).sum();
-    let contents = Contents::new(layout, batch, 0, |_| Values::Normal, headwise, random);
+    let fitting = (layout.k.is_quantized() && !headwise).then(|| fitting(&layout, random));
+    let fit = fitting.as_ref().map(KeyFitting::key_fit);
+    let contents = Contents::new(layout, fit, batch, 0, |_| Values::Normal, headwise, random);
     let mut vectors = |dim: usize| random.values(values, num_rows * layout.num_kv_heads * dim);
     let (k, v) = (vectors(layout.head_dim_k), vectors(layout.head_dim_v));
     let mut arena = Arena::default();
-    let slots = kv_store::Slots { k: arena.input(&k), v: arena.input(&v) };
+    let slots = kv_store::Slots { k: arena.input(&k), v: arena.input(&v), fit };
     let desc = kv_store::Desc { layout, group: 0, layer: super::cache::NUM_LAYERS as u32 - 1 };
     let form = if headwise { "headwise" } else { "uniform" };
     let mut case = Case::new(format!("{batch:?} {layout:?} {values:?} {form}"), desc, slots, arena);
@@ -101,5 +104,6 @@ fn store_case(
     }
     case.num_rows = num_rows;
     case.cache = contents.cache;
+    case.fitting = fitting;
     case
 }

@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 
 use super::KvType;
-use super::code::{Place, TOKENS, code, group_bytes, key_place, scale, value_place};
+use super::code::{Place, TOKENS, code, code_of_four, group_bytes, key_place, scale, scale_of_four, value_place};
 use super::hadamard::{MAX_ROTATED, hadamard};
 
 /// The keys or the values of one block: `block_size` vectors of one type.
@@ -40,12 +40,12 @@ impl KvHalf {
         self.block_size * (self.kv_type.bytes(self.dim) - size_of::<f32>()) + slot * size_of::<f32>()
     }
 
-    /// Largest code, and what is added to codes where they are stored.
-    const fn range(&self) -> (f32, i8) {
+    /// What is added to codes where they are stored.
+    const fn offset(&self) -> i8 {
         match (self.kv_type, self.is_keys) {
-            (KvType::Q4, _) => (7.0, 8),
-            (_, true) => (127.0, i8::MIN), // adding or taking 128 is the same in 8 bits
-            (_, false) => (127.0, 0),
+            (KvType::Q4, _) => 8,
+            (_, true) => i8::MIN, // adding or taking 128 is the same in 8 bits
+            (_, false) => 0,
         }
     }
 
@@ -93,13 +93,14 @@ impl KvHalf {
     /// As [`KvHalf::encode`].
     #[inline(always)]
     unsafe fn encode_codes(&self, at: *mut u8, slot: usize, values: &[f32]) {
-        let (largest, offset) = self.range();
-        let (scale, factor) = scale(values, largest);
+        let (offset, four) = (self.offset(), self.kv_type == KvType::Q4);
+        let (scale, factor) = if four { scale_of_four(values) } else { scale(values, 127.0) };
         // SAFETY: the caller's promise; places and scales lie within the half.
         unsafe {
             at.add(self.scale_at(slot)).cast::<f32>().write(scale);
             for (i, &value) in values.iter().enumerate() {
-                self.put(at, self.place(slot, i), code(value, factor).wrapping_add(offset) as u8);
+                let code = if four { code_of_four(value, factor) } else { code(value, factor) };
+                self.put(at, self.place(slot, i), code.wrapping_add(offset) as u8);
             }
         }
     }
@@ -124,7 +125,7 @@ impl KvHalf {
                 }
                 KvType::Q8 | KvType::Q4 => {
                     let scale = at.add(self.scale_at(slot)).cast::<f32>().read();
-                    let (_, offset) = self.range();
+                    let offset = self.offset();
                     for (i, value) in values.iter_mut().enumerate() {
                         let code = self.get(at, self.place(slot, i)) as i8;
                         *value = f32::from(code.wrapping_sub(offset)) * scale;

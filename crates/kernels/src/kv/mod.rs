@@ -1,6 +1,7 @@
 //! How keys and values lie in a physical block of the KV cache: their types, and the shape of a block.
 
 mod code;
+pub mod fit;
 mod hadamard;
 mod half;
 

@@ -115,9 +115,13 @@ impl<'a> Lowering<'a> {
                 let (group, place) = graph.group_of(*layer);
                 let layout = self.options.kv_layout(graph, group);
                 let desc = kv_store::Desc { layout, group, layer: place };
-                let slots = kv_store::Slots { k: self.slot(*k), v: self.slot(*v) };
+                let slots = kv_store::Slots { k: self.slot(*k), v: self.slot(*v), fit: self.options.key_fit(*layer) };
+                let fitted = self.options.key_fitting(*layer).map_or(String::new(), |fitting| {
+                    let (with_mean, pairs) = fitting.num_pairs();
+                    format!(", {with_mean} of {pairs} pairs of keys without their mean")
+                });
                 let shape = format!(
-                    "{} heads, k {} {}, v {} {}",
+                    "{} heads, k {} {}, v {} {}{fitted}",
                     layout.num_kv_heads,
                     layout.head_dim_k,
                     layout.k.name(),
@@ -188,7 +192,8 @@ impl<'a> Lowering<'a> {
         let reach = if desc.window > 0 { format!(", window {}", desc.window) } else { String::new() };
         let layout = &desc.layout;
         let shape = format!("{} heads on {} of {}{reach}", desc.num_heads, layout.num_kv_heads, layout.head_dim_k);
-        let slots = attention::Slots { q: self.slot(q), out: self.slot(out), scratch: self.places.attention_scratch };
+        let (scratch, fit) = (self.places.attention_scratch, self.options.key_fit(layer));
+        let slots = attention::Slots { q: self.slot(q), out: self.slot(out), scratch, fit };
         self.push::<Attention>(Label { shape, ..label }, desc, slots);
     }
 

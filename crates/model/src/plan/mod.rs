@@ -9,13 +9,17 @@ use std::sync::Arc;
 
 use device::Hardware;
 use kernels::{
-    Exactness, Graphs, KvLayout, KvType, OpKind, Place, Policy, Program, Record, RowSet, Rows, Slot, Transfer,
+    Exactness, Graphs, KeyFit, KeyFitting, KvLayout, KvType, OpKind, Place, Policy, Program, Record, RowSet, Rows,
+    Slot, Transfer,
 };
 
 use crate::graph::ValueId;
 use crate::weights::Matrix;
 use crate::{Error, Graph, Weights};
 pub use segments::{Offload, WeightPart};
+
+/// How the keys of each layer are fitted to a cache of codes; without an entry not at all.
+pub type KeyFittings = Arc<[Option<KeyFitting>]>;
 
 /// What a plan is made for.
 #[derive(Clone, Debug)]
@@ -36,6 +40,8 @@ pub struct PlanOptions {
     pub v: KvType,
     /// Positions per block of the cache.
     pub block_size: usize,
+    /// How keys are fitted to their codes.
+    pub key_fittings: KeyFittings,
     /// What the GPU computes; `None` for nothing.
     pub offload: Option<Offload>,
 }
@@ -63,9 +69,10 @@ pub struct Plan {
     pub info: Vec<StepInfo>,
     /// Where its results appear.
     pub results: Results,
-    // The steps hold addresses into both.
+    // The steps hold addresses into all three.
     graph: Arc<Graph>,
     _weights: Arc<Weights>,
+    _key_fittings: KeyFittings,
 }
 
 /// What one step does and why with this kernel.
@@ -157,6 +164,7 @@ impl Plan {
             results: Results { logits: places.slots[graph.logits.0], hidden: places.slots[graph.hidden.0] },
             graph: Arc::clone(graph),
             _weights: Arc::clone(weights),
+            _key_fittings: Arc::clone(&options.key_fittings),
         })
     }
 
@@ -184,5 +192,15 @@ impl PlanOptions {
             num_kv_heads: graph.groups[group as usize].num_kv_heads,
             block_size: self.block_size,
         }
+    }
+
+    /// How the keys of a layer are fitted.
+    pub fn key_fitting(&self, layer: u32) -> Option<&KeyFitting> {
+        self.key_fittings.get(layer as usize)?.as_ref().filter(|_| self.k.is_quantized())
+    }
+
+    /// The same, as kernels see it.
+    fn key_fit(&self, layer: u32) -> Option<KeyFit> {
+        self.key_fitting(layer).map(KeyFitting::key_fit)
     }
 }

@@ -90,7 +90,7 @@ impl Problem {
 
     /// What a variant makes of [`Problem::sample`].
     fn found(&self, kv_type: KvType, variant: &'static Variant<Attention>) -> Vec<f32> {
-        let out = attend_with(&self.desc(kv_type), variant, &self.q, &self.keys, &self.values).unwrap();
+        let out = attend_with(&self.desc(kv_type), variant, &self.q, &self.keys, &self.values, None).unwrap();
         let width = self.num_heads * self.dim;
         self.sample().into_iter().flat_map(|row| out[row * width..][..width].to_vec()).collect()
     }

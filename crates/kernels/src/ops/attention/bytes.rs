@@ -15,6 +15,7 @@
 mod chunk;
 mod places;
 mod step;
+mod waves;
 
 use std::ops::Range;
 
@@ -62,6 +63,8 @@ pub struct Pass<'a> {
     head: &'a Head<'a>,
     pairs: Range<usize>,
     places: Places,
+    /// How many of [`Places::rows`] there are.
+    num_rows: usize,
 }
 
 impl<'a> Pass<'a> {
@@ -76,6 +79,7 @@ impl<'a> Pass<'a> {
         // SAFETY: the caller's promise.
         unsafe {
             let places = Places::within(scratch, head.desc, most);
+            let num_rows = waves::rows(head, &places);
             let mut pair = 0;
             while pair < pairs.len() {
                 query(head, pairs.start + pair, mean, pair, &places);
@@ -84,7 +88,7 @@ impl<'a> Pass<'a> {
                 *places.total.add(pair) = 0.0;
                 pair += 1;
             }
-            Pass { head, pairs, places }
+            Pass { head, pairs, places, num_rows }
         }
     }
 
@@ -94,7 +98,7 @@ impl<'a> Pass<'a> {
     /// See [`Pass`].
     #[inline(always)]
     pub unsafe fn chunk<V: Compiled>(&self, chunk: &Chunk, next: &Chunk) {
-        let Pass { head, pairs, places } = self;
+        let Pass { head, pairs, places, num_rows } = self;
         // SAFETY: the caller's promise.
         unsafe {
             chunk.scales::<V>(places);
@@ -108,7 +112,7 @@ impl<'a> Pass<'a> {
                 if chunk.start < end && oldest.start < end {
                     let groups = (end - chunk.start).div_ceil(GROUP);
                     let next = if pair == 0 { next } else { &Chunk::NONE };
-                    let step = Step { head, places, chunk, next, groups, pair, first };
+                    let step = Step { head, places, chunk, next, groups, pair, first, num_rows: *num_rows };
                     if V::QUERIES == 2 {
                         match count {
                             1 => step.run::<V, 1>(),
@@ -135,7 +139,7 @@ impl<'a> Pass<'a> {
     /// See [`Pass`].
     #[inline(always)]
     pub unsafe fn end(&self) {
-        let Pass { head, pairs, places } = self;
+        let Pass { head, pairs, places, .. } = self;
         let (dim_v, partial_len) = (head.desc.layout.head_dim_v, partial_len(head.desc));
         let mut pair = 0;
         while pair < pairs.len() {
@@ -162,18 +166,23 @@ fn together<V: Dots>(left: usize) -> usize {
     }
 }
 
-/// Codes of one query, rotated like the keys, and its score with their mean.
+/// Codes of one query, rotated like the keys, and its score with what they have lost.
 #[inline(always)]
 unsafe fn query(head: &Head<'_>, pair: usize, mean: &[f32], at: usize, places: &Places) {
     let (dim, k) = (head.desc.layout.head_dim_k, head.desc.layout.k);
     // SAFETY: as in `bytes`.
     unsafe {
         let q = std::slice::from_raw_parts(head.args.q.add(head.query(pair) * dim), dim);
-        let bias: f32 = q.iter().zip(mean).map(|(q, mean)| q * mean).sum();
-        *places.query_bias.add(at) = bias * head.query_factor();
+        let mut bias: f32 = q.iter().zip(mean).map(|(q, mean)| q * mean).sum();
         let mut rotated = [0f32; kv::MAX_ROTATED];
         let rotated = &mut rotated[..dim];
         rotated.copy_from_slice(q);
+        if let Some(fit) = &head.args.fit {
+            bias += waves::query(head, fit, q, at, places);
+            let [_, step, _] = fit.head(head.index);
+            rotated.iter_mut().zip(step).for_each(|(q, step)| *q *= step);
+        }
+        *places.query_bias.add(at) = bias * head.query_factor();
         hadamard(rotated);
         let codes = std::slice::from_raw_parts_mut(places.q.add(at * dim), dim);
         let scale = kv::codes(rotated, codes);

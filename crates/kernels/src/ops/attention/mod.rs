@@ -35,6 +35,7 @@ use device::Shard;
 use crate::cost::{Cost, Unit};
 use crate::fault::Faults;
 use crate::kv::KvLayout;
+use crate::kv::fit::KeyFit;
 use crate::launch::{Frame, KvFrame, RowSet, Slot};
 use crate::op::{Op, OpKind, Rows};
 use crate::variant::{Exactness, Launch, Variant, any};
@@ -72,6 +73,8 @@ pub struct Slots {
     pub out: Slot,
     /// [`scratch_bytes`] for results that workers hand each other within the op.
     pub scratch: Slot,
+    /// What the cached keys, codes, have lost and scores get back.
+    pub fit: Option<KeyFit>,
 }
 
 /// Most parts that the keys of one query are cut into, to be shared out among workers.
@@ -99,6 +102,8 @@ pub struct Args {
     pub out: *mut f32,
     /// See [`Slots::scratch`].
     pub scratch: *mut f32,
+    /// See [`Slots::fit`].
+    pub fit: Option<KeyFit>,
     /// The cache of the description's group.
     pub kv: KvFrame,
     /// Rows of this step.
@@ -131,6 +136,7 @@ impl Op for Attention {
             q: frame.at(slots.q),
             out: frame.at(slots.out),
             scratch: frame.at(slots.scratch),
+            fit: slots.fit,
             kv: frame.group(desc.group),
             num_rows: frame.num_rows,
         }

@@ -44,7 +44,7 @@ pub unsafe fn attention(desc: &Desc, args: &Args, shard: &Shard<'_>) {
     let layout = &desc.layout;
     let (dim_k, dim_v) = (layout.head_dim_k, layout.head_dim_v);
     let queries_per_kv = desc.num_heads / layout.num_kv_heads;
-    let (mut keys, mut values) = (Vec::new(), Vec::new());
+    let (mut keys, mut values, mut mean) = (Vec::new(), Vec::new(), vec![0f32; dim_k]);
     for index in 0..args.kv.num_views {
         // SAFETY: the caller's promise; each (row, head) has an output of its own.
         unsafe {
@@ -60,7 +60,11 @@ pub unsafe fn attention(desc: &Desc, args: &Args, shard: &Shard<'_>) {
                     let block = view.physical(desc.layer, kv_head, (key / layout.block_size) as u32);
                     let slot = key % layout.block_size;
                     let storage = args.kv.storage;
-                    layout.keys().decode(storage.add(layout.keys_at(block)), slot, &mut keys[n * dim_k..][..dim_k]);
+                    let found = &mut keys[n * dim_k..][..dim_k];
+                    layout.keys().decode(storage.add(layout.keys_at(block)), slot, found);
+                    if let Some(fit) = &args.fit {
+                        fit.restore(kv_head as usize, key, found, &mut mean);
+                    }
                     let value = &mut values[n * dim_v..][..dim_v];
                     layout.values().decode(storage.add(layout.values_at(block)), slot, value);
                 }

@@ -2,9 +2,9 @@
 
 use device::Shard;
 
-use super::{Args, Desc, faults};
+use super::{Args, Desc, faults, fitted};
 use crate::fault;
-use crate::kv::{KvHalf, KvType};
+use crate::kv::{KvHalf, KvType, MAX_ROTATED};
 use crate::rows::row;
 use crate::simd::Lanes;
 
@@ -16,6 +16,7 @@ use crate::simd::Lanes;
 pub unsafe fn kv_store<V: Lanes>(desc: &Desc, args: &Args, shard: &Shard<'_>) {
     let layout = &desc.layout;
     let heads = layout.num_kv_heads;
+    let mut place = [0f32; MAX_ROTATED];
     let mut index = 0;
     while index < args.kv.num_views {
         // SAFETY: the caller's promise; each (row, head) goes to a slot of its own.
@@ -28,6 +29,7 @@ pub unsafe fn kv_store<V: Lanes>(desc: &Desc, args: &Args, shard: &Shard<'_>) {
                 let (logical, slot) = (position / layout.block_size, position % layout.block_size);
                 let block = view.physical(desc.layer, head as u32, logical as u32);
                 let (k, v) = (row(args.k, source, layout.head_dim_k), row(args.v, source, layout.head_dim_v));
+                let k = fitted(args, head, position, k, &mut place);
                 encode::<V>(layout.keys(), args.kv.storage.add(layout.keys_at(block)), slot, k);
                 encode::<V>(layout.values(), args.kv.storage.add(layout.values_at(block)), slot, v);
                 // Where even the sum of sizes fits the type, each value does; else each is looked at.

@@ -13,7 +13,8 @@ use device::Shard;
 
 use crate::cost::Cost;
 use crate::fault::Faults;
-use crate::kv::{KvLayout, KvType};
+use crate::kv::fit::KeyFit;
+use crate::kv::{KvLayout, KvType, MAX_ROTATED};
 use crate::launch::{Frame, KvFrame, RowSet, Slot};
 use crate::op::{Op, OpKind};
 use crate::variant::{Exactness, Launch, Variant, any};
@@ -39,6 +40,8 @@ pub struct Slots {
     pub k: Slot,
     /// `[num_rows, num_kv_heads * head_dim_v]` f32.
     pub v: Slot,
+    /// What keys lose before codes are made of them.
+    pub fit: Option<KeyFit>,
 }
 
 /// Addresses.
@@ -47,6 +50,8 @@ pub struct Args {
     pub k: *const f32,
     /// See [`Slots::v`].
     pub v: *const f32,
+    /// See [`Slots::fit`].
+    pub fit: Option<KeyFit>,
     /// The cache of the description's group.
     pub kv: KvFrame,
     /// Rows of this step.
@@ -69,7 +74,7 @@ impl Op for KvStore {
 
     fn bind(desc: &Desc, slots: &Slots, frame: &Frame) -> Args {
         let (kv, num_rows) = (frame.group(desc.group), frame.num_rows);
-        Args { k: frame.at(slots.k), v: frame.at(slots.v), kv, num_rows }
+        Args { k: frame.at(slots.k), v: frame.at(slots.v), fit: slots.fit, kv, num_rows }
     }
 
     fn cost(desc: &Desc, _: &Slots) -> Cost {
@@ -78,6 +83,25 @@ impl Op for KvStore {
         let written = layout.token_bytes();
         Cost { row_bytes: (layout.num_kv_heads * (read + written)) as u64, ..Cost::over(RowSet::Tokens) }
     }
+}
+
+/// The key as it is to be stored, the `position`th of its sequence; `place` may hold it.
+///
+/// # Safety
+/// As [`KeyFit::fitted`].
+#[inline(always)]
+unsafe fn fitted<'a>(
+    args: &Args,
+    head: usize,
+    position: usize,
+    key: &'a [f32],
+    place: &'a mut [f32; MAX_ROTATED],
+) -> &'a [f32] {
+    let Some(fit) = &args.fit else { return key };
+    let place = &mut place[..key.len()];
+    // SAFETY: the caller's promise.
+    unsafe { fit.fitted(head, position, key, place) };
+    place
 }
 
 /// What is wrong with values that are to be stored: no numbers, infinite, or too large for the type.

@@ -2,8 +2,9 @@
 
 use device::Shard;
 
-use super::{Args, Desc, faults};
+use super::{Args, Desc, faults, fitted};
 use crate::fault;
+use crate::kv::MAX_ROTATED;
 use crate::rows::row;
 
 /// Stores every row of every sequence; workers take (row, head) pairs.
@@ -14,6 +15,7 @@ use crate::rows::row;
 pub unsafe fn kv_store(desc: &Desc, args: &Args, shard: &Shard<'_>) {
     let layout = &desc.layout;
     let heads = layout.num_kv_heads;
+    let mut place = [0f32; MAX_ROTATED];
     for index in 0..args.kv.num_views {
         // SAFETY: the caller's promise; each (row, head) goes to a slot of its own.
         unsafe {
@@ -26,6 +28,7 @@ pub unsafe fn kv_store(desc: &Desc, args: &Args, shard: &Shard<'_>) {
                 let block = view.physical(desc.layer, head as u32, logical);
                 let slot = position % layout.block_size;
                 let (k, v) = (row(args.k, source, layout.head_dim_k), row(args.v, source, layout.head_dim_v));
+                let k = fitted(args, head, position, k, &mut place);
                 layout.keys().encode(args.kv.storage.add(layout.keys_at(block)), slot, k);
                 layout.values().encode(args.kv.storage.add(layout.values_at(block)), slot, v);
                 let faults = faults(layout.k, k).and(faults(layout.v, v));

@@ -29,6 +29,17 @@ pub enum Pairing {
     Halves,
 }
 
+impl Pairing {
+    /// The values of pair `j`, of `half` pairs.
+    #[inline(always)]
+    pub const fn pair(self, j: usize, half: usize) -> (usize, usize) {
+        match self {
+            Pairing::Adjacent => (2 * j, 2 * j + 1),
+            Pairing::Halves => (j, j + half),
+        }
+    }
+}
+
 /// The problem.
 #[derive(Clone, Copy, Debug)]
 pub struct Desc {

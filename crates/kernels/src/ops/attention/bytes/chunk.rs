@@ -2,12 +2,14 @@
 //! [`super::bytes`]; the technique `sage_attention` makes chunks of codes of its own.
 
 use super::places::Places;
+use crate::kv::fit::SPAN;
 use crate::ops::attention::head::{CodeGroup, Head};
 use crate::ops::attention::stream::{GROUP, prefetch};
 use crate::simd::{Dots, log2_below};
 
 /// Keys between two corrections of the running maximum. Sums of 128 products of bytes fit into 24 bits.
 pub const CHUNK: usize = 128;
+const _: () = assert!(CHUNK == SPAN, "a chunk lies within one span of angles");
 /// Groups of a chunk.
 pub const GROUPS: usize = CHUNK / GROUP;
 /// What a weight and a value scale of 1 become. Less than 255 by what [`log2_below`] leaves out.

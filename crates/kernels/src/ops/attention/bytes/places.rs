@@ -32,6 +32,12 @@ pub struct Places {
     pub(super) weights: *mut u8,
     /// `[most, head_dim_k]` bytes: codes of queries.
     pub(super) q: *mut i8,
+    /// `[most, head_dim_k]`: what cosines and sines of positions are multiplied with, for the share of a score that the
+    /// keys' mean has (`kv/fit`); `[SOME, head_dim_k]`: the same, turned to the start of a span.
+    pub(super) waves: *mut f32,
+    pub(super) turned: *mut f32,
+    /// `[head_dim_k]`: which of them there are.
+    pub(super) rows: *mut u32,
 }
 
 /// Floats of scratch memory for passes of at most `most` pairs; the partial results, `[most, partial_len]`, stand first.
@@ -43,6 +49,7 @@ pub fn scratch_len(desc: &Desc, most: usize) -> usize {
         + SOME * CHUNK
         + SOME * CHUNK / 4
         + (most * desc.layout.head_dim_k).div_ceil(4)
+        + (most + SOME + 1) * desc.layout.head_dim_k
 }
 
 impl Places {
@@ -61,6 +68,10 @@ impl Places {
             let (value_log, value_factor) = (key_scale.add(CHUNK), key_scale.add(2 * CHUNK));
             let scores = key_scale.add(3 * CHUNK);
             let weights = scores.add(SOME * CHUNK);
+            let dim = desc.layout.head_dim_k;
+            let q = weights.add(SOME * CHUNK / 4);
+            let waves = q.add((most * dim).div_ceil(4));
+            let turned = waves.add(most * dim);
             Places {
                 partial: scratch,
                 maximum,
@@ -75,7 +86,10 @@ impl Places {
                 value_factor,
                 scores,
                 weights: weights.cast(),
-                q: weights.add(SOME * CHUNK / 4).cast(),
+                q: q.cast(),
+                waves,
+                turned,
+                rows: turned.add(SOME * dim).cast(),
             }
         }
     }

@@ -29,6 +29,8 @@ const DITHER: [f32; CHUNK] = {
 /// As [`super::bytes`].
 #[expect(clippy::missing_safety_doc, reason = "said once, above, for all functions")]
 pub trait Compiled: Dots {
+    /// See [`Step::means`].
+    unsafe fn means<const P: usize>(step: &Step<'_>);
     /// See [`Step::score`].
     unsafe fn score<const P: usize, const FOUR: bool>(step: &Step<'_>);
     /// See [`Step::weights`].
@@ -44,8 +46,14 @@ macro_rules! compiled {
     ($type:ty, $wide:literal, $features:literal) => {
         impl Compiled for $type {
             #[target_feature(enable = $features)]
-            unsafe fn score<const P: usize, const FOUR: bool>(step: &Step<'_>) {
+            unsafe fn means<const P: usize>(step: &Step<'_>) {
                 // SAFETY: the caller's promise; the features are enabled above, as they are below.
+                unsafe { step.means::<Self, P, $wide>() }
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn score<const P: usize, const FOUR: bool>(step: &Step<'_>) {
+                // SAFETY: as above.
                 unsafe { step.score::<Self, P, $wide, FOUR>() }
             }
 
@@ -91,6 +99,8 @@ pub struct Step<'a> {
     /// Index among the pairs of the pass, and of the head.
     pub(super) pair: usize,
     pub(super) first: usize,
+    /// How many of [`Places::rows`] there are.
+    pub(super) num_rows: usize,
 }
 
 impl Step<'_> {
@@ -101,6 +111,9 @@ impl Step<'_> {
         let layout = &self.head.desc.layout;
         // SAFETY: the caller's promise.
         unsafe {
+            if self.num_rows > 0 {
+                V::means::<P>(self);
+            }
             if layout.k == KvType::Q4 {
                 V::score::<P, true>(self)
             } else {
@@ -193,7 +206,9 @@ impl Step<'_> {
                     for (w, sum) in sums.into_iter().enumerate() {
                         let at = key + w * V::LEN;
                         let scale = V::load(places.key_scale.add(at)).mul(scale);
-                        V::float(sum).mul_add(scale, bias).store(places.scores.add(p * CHUNK + at));
+                        let score = places.scores.add(p * CHUNK + at);
+                        let bias = if self.num_rows > 0 { V::load(score).add(bias) } else { bias };
+                        V::float(sum).mul_add(scale, bias).store(score);
                     }
                 }
                 key += W * V::LEN;
