@@ -68,3 +68,15 @@ pub enum Error {
     #[error(transparent)]
     Engine(#[from] engine::Error),
 }
+
+impl Error {
+    /// Whether the GPU's failure is the cause: its memory, its compiler, itself. What it has no kernel for is none.
+    pub(crate) fn is_of_gpu(&self) -> bool {
+        let cause = match self {
+            Error::Model { cause: model::Error::Device(cause), .. } => cause,
+            Error::Gpu(cause) => cause,
+            _ => return false,
+        };
+        matches!(cause, device::Error::Cuda(_))
+    }
+}

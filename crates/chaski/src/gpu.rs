@@ -37,11 +37,19 @@ impl Gpu {
     /// # Errors
     /// What is missing.
     pub fn find(folders: &[PathBuf], kernel_cache: Option<&Path>) -> Result<Self, CudaError> {
-        let libraries = Libraries::open(folders);
-        let gpu = device::cuda::Gpu::open(&libraries, 0)?;
+        Self::with(&Libraries::open(folders), kernel_cache)
+    }
+
+    /// The same with libraries that are open.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn with(libraries: &Libraries, kernel_cache: Option<&Path>) -> Result<Self, CudaError> {
+        libraries.driver.clone()?;
         libraries.nvrtc.clone()?;
-        let jit = Jit::new(&libraries, gpu.info().arch, kernel_cache.map(KernelCache::new));
-        Queue::new(&gpu, &libraries, jit).map(Self::of)
+        let gpu = device::cuda::Gpu::open(libraries, 0)?;
+        let jit = Jit::new(libraries, gpu.info().arch, kernel_cache.map(KernelCache::new));
+        Queue::new(&gpu, libraries, jit).map(Self::of)
     }
 
     /// Described as a machine.
@@ -78,10 +86,7 @@ impl Gpu {
             let each = group.num_bytes(limits) as usize / group.layers.len().max(1);
             group.layers.iter().for_each(|&layer| layer_bytes[layer as usize + 1] += each);
         }
-        let free_bytes = match self.queue.gpu() {
-            Some(gpu) => gpu.free_bytes().map_err(device::Error::from).map_err(Error::Gpu)?,
-            None => usize::MAX,
-        };
+        let free_bytes = self.queue.free_bytes().map_err(device::Error::from).map_err(Error::Gpu)?;
         let working_bytes = SCRATCH_BYTES + limits.step_tokens as usize * row_bytes(graph);
         let count = choose(options.gpu_layers, &layer_bytes, working_bytes, free_bytes)?;
         let num_layers = graph.hparams.layers.len() as u32;

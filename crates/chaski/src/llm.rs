@@ -53,10 +53,11 @@ impl Llm {
         Self::open_on(path, options, None, progress)
     }
 
-    /// The same with a GPU, which takes as many layers as `options` say.
+    /// The same with a GPU, which takes as many layers as `options` say. Where that is as many as fit, a GPU that fails
+    /// takes none, and a notice says why.
     ///
     /// # Errors
-    /// As [`Llm::open`], or when the GPU has no room for what it is to take.
+    /// As [`Llm::open`], or when the GPU fails, or has no room for what it is to take.
     pub fn open_on(
         path: &Path,
         options: &Options,
@@ -70,7 +71,16 @@ impl Llm {
             error => named(error.into()),
         })?;
         files.iter().for_each(Mapping::prefetch);
-        Self::of(&path.display().to_string(), Weights::new(files).map_err(named)?, options, gpu, progress)
+        let may_do_without = gpu.is_some() && options.gpu_layers == GpuLayers::Fit;
+        match Self::of(&path.display().to_string(), Weights::new(files).map_err(named)?, options, gpu, progress) {
+            Err(error) if may_do_without && error.is_of_gpu() => {
+                let mut llm = Self::open_on(path, options, None, progress)?;
+                let notice = Notice::Fallback { what: "the GPU".to_owned(), why: error.to_string() };
+                llm.engine.runner_mut().tell(notice);
+                Ok(llm)
+            }
+            opened => opened,
+        }
     }
 
     /// A model of this shape on a GPU, with weights that it makes up, most of them of the type `mix` (one of

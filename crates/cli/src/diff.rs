@@ -11,7 +11,7 @@ use kernels::{Exactness, OpKind};
 use text::Encode;
 
 use crate::log::Log;
-use crate::settings::{DiffPlace, Load, Settings};
+use crate::settings::{DiffPlace, GpuAsked, Load, Settings};
 use crate::{open, prompt_text, source};
 
 /// Read where no prompt is given.
@@ -84,7 +84,7 @@ fn load(load: &Load, place: DiffPlace) -> Load {
     let load = Load { context, ..load.clone() };
     match place {
         DiffPlace::Cpu => Load { no_gpu: true, ..load },
-        DiffPlace::Cuda => Load { gpu_asked: true, ..load },
+        DiffPlace::Cuda => Load { gpu_asked: GpuAsked::Command, ..load },
     }
 }
 

@@ -7,18 +7,19 @@ use chaski::{Gpu, GpuLayers};
 use device::cuda::{Jit, KernelCache, Libraries, Queue};
 
 use crate::log::Log;
-use crate::settings::Load;
+use crate::settings::{GpuAsked, Load};
 use crate::source;
 
 /// The GPU, if it was asked for and is there; a line says so where it was asked for in vain.
 pub fn find(load: &Load, log: &mut Log) -> Option<Gpu> {
-    if load.no_gpu || load.gpu_layers == GpuLayers::Count(0) || !load.gpu_asked {
+    if load.no_gpu || load.gpu_layers == GpuLayers::Count(0) || load.gpu_asked == GpuAsked::No {
         return None;
     }
     match Gpu::find(&folders(), kernel_cache().as_deref()) {
         Ok(gpu) => Some(gpu),
         Err(missing) => {
-            log.warning(format_args!("no usable GPU found, -ngl is ignored: {missing}"));
+            let ignored = if load.gpu_asked == GpuAsked::Flag { ", -ngl is ignored" } else { "" };
+            log.warning(format_args!("no usable GPU found{ignored}: {missing}"));
             None
         }
     }

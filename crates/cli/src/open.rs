@@ -11,7 +11,7 @@ use kernels::KvType;
 use crate::gpu;
 use crate::log::Log;
 use crate::repack_bar::RepackBar;
-use crate::settings::{Load, Plan, Settings};
+use crate::settings::{GpuAsked, Load, Plan, Settings};
 use crate::{source, units};
 
 /// The chosen model, fetched if need be.
@@ -74,18 +74,19 @@ pub fn llm_at(path: &Path, load: &Load, log: &mut Log) -> anyhow::Result<Llm> {
 pub fn shape(shape: &Shape, mix: DType, load: &Load, log: &mut Log) -> anyhow::Result<Option<Llm>> {
     let begin = Instant::now();
     let options = options(load)?;
-    let Some(gpu) = gpu::find(&Load { gpu_asked: true, ..load.clone() }, log) else { return Ok(None) };
+    let Some(gpu) = gpu::find(&Load { gpu_asked: GpuAsked::Command, ..load.clone() }, log) else { return Ok(None) };
     Ok(Some(told(Llm::open_shape(shape, mix, &options, gpu)?, shape.name, begin, &options, log)))
 }
 
 /// Says in the log how a model was opened.
-fn told(llm: Llm, name: &str, begin: Instant, options: &Options, log: &mut Log) -> Llm {
+fn told(mut llm: Llm, name: &str, begin: Instant, options: &Options, log: &mut Log) -> Llm {
     log.trace(format_args!(
         "{name}: loaded in {:.3} s, {} threads, context {}",
         begin.elapsed().as_secs_f64(),
         options.threads,
         llm.context()
     ));
+    tell_notices(&mut llm, log);
     let (on_gpu, all) = llm.gpu_layers();
     if on_gpu > 0 {
         let mib = llm.gpu_weight_bytes() as f64 / f64::from(1 << 20);

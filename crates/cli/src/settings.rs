@@ -69,6 +69,17 @@ pub struct ModelChoice {
     pub offline: bool,
 }
 
+/// Who asks for a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GpuAsked {
+    /// Nobody.
+    No,
+    /// `-ngl`: without one the CPU computes.
+    Flag,
+    /// The command itself, which has nothing to do without one.
+    Command,
+}
+
 /// How the model is loaded: what the plan, the threads and the cache are made of.
 #[derive(Clone, Debug)]
 pub struct Load {
@@ -77,8 +88,7 @@ pub struct Load {
     pub repack: bool,
     /// Layers on the GPU.
     pub gpu_layers: GpuLayers,
-    /// Whether `-ngl` asked for any.
-    pub gpu_asked: bool,
+    pub gpu_asked: GpuAsked,
     /// `--device none`.
     pub no_gpu: bool,
     /// 0: one per physical core.
@@ -326,7 +336,7 @@ impl Default for Load {
             isa: None,
             repack: true,
             gpu_layers: GpuLayers::Fit,
-            gpu_asked: false,
+            gpu_asked: GpuAsked::No,
             no_gpu: false,
             threads: 0,
             context: 0,

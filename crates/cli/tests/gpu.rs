@@ -12,7 +12,10 @@ fn layers_for_a_gpu_are_computed_where_there_is_none_too() {
     for layers in ["99", "all", "auto", "1"] {
         let outcome = chaski(&[&words[..], &["-ngl", layers]].concat());
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
-        let told = outcome.stderr.lines().filter(|line| line.contains("no usable GPU") || line.contains("offloaded"));
+        let told = outcome
+            .stderr
+            .lines()
+            .filter(|line| line.contains("no usable GPU found, -ngl is ignored: ") || line.contains("offloaded"));
         assert_eq!(told.count(), 1, "{outcome:?}");
     }
     for quiet in [["-ngl", "0"], ["--device", "none"]] {
@@ -39,6 +42,8 @@ fn two_places_are_compared_step_by_step() {
     assert!(text.contains("matmul") && text.contains("error up to 0.0e0"), "{text}");
     let text = stdout_of(&["diff", "-m", &model, "-p", "the stone"]);
     assert!(text.contains("skipped: no GPU") || text.contains("none is beyond"), "{text}");
+    let told = chaski(&["diff", "-m", &model, "-p", "the stone"]).stderr;
+    assert!(!told.contains("-ngl"), "nobody gave it: {told}");
 }
 
 #[test]
@@ -46,5 +51,6 @@ fn a_shape_is_measured_on_a_gpu_or_not_at_all() {
     let words = ["bench", "--shape", "smollm2-135m", "--quant", "q4_0", "-p", "8", "-n", "2", "-r", "1"];
     let text = stdout_of(&words);
     assert!(text.contains("skipped: no GPU") || text.contains("smollm2-135m Q4_0"), "{text}");
+    assert!(!chaski(&words).stderr.contains("-ngl"), "nobody gave it");
     assert!(complaint_of(&["bench", "--shape", "gpt-9"], 2).contains("llama-3-8b"));
 }

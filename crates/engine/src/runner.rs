@@ -11,9 +11,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use device::cuda::Queue;
+use device::cuda::{CudaError, Queue};
 use device::{Hardware, Pool};
-use kernels::{CacheSlot, DeviceSide, Executor, KeyFitting, KvLayout, KvType, Place, Policy, Rows, TurnKey};
+use kernels::{
+    CacheSlot, DeviceSide, Executor, KeyFitting, KvLayout, KvType, Off, Place, Policy, Rows, TurnKey, Unfit,
+};
 use model::plan::{KeyFittings, Offload};
 use model::{Graph, Plan, PlanOptions, Results, StepInfo, Weights};
 
@@ -74,6 +76,8 @@ pub struct Runner {
     watch: Watch,
     /// By regime: the plans that steps are redone on, built when first needed.
     exact: [Option<Plan>; 3],
+    /// Kernels that do not compile on the GPU.
+    broken: Vec<Off>,
 }
 
 impl Runner {
@@ -125,13 +129,9 @@ impl Runner {
                 Place::Cuda => executor.add_gpu_group(layout, num_layers, num_blocks)?,
             }
         }
-        if let Some(side) = executor.gpu_mut() {
-            let rehearse = |plan: &Plan| side.rehearse(&plan.program);
-            plans.iter().try_for_each(rehearse).map_err(device::Error::from)?;
-        }
         let tables = BlockTables::new(graph.groups.len());
         let tallies = vec![Tally::new(graph); plans.len()];
-        Ok(Self {
+        let mut runner = Self {
             graph: Arc::clone(graph),
             weights: Arc::clone(weights),
             options: options.clone(),
@@ -142,7 +142,42 @@ impl Runner {
             tables,
             watch: Watch::new(options.watch),
             exact: [None, None, None],
-        })
+            broken: Vec::new(),
+        };
+        runner.rehearse()?;
+        Ok(runner)
+    }
+
+    /// Has the GPU compile the kernels of all plans. A kernel that does not compile is off, and others take its place.
+    fn rehearse(&mut self) -> Result<(), model::Error> {
+        while let Some(side) = self.executor.gpu_mut() {
+            let unfit = |plan: &Plan| Some((side.rehearse(&plan.program).err()?, plan.info.clone()));
+            let Some((Unfit { step, error }, info)) = self.plans.iter().find_map(unfit) else { break };
+            let id = info.get(step).map_or("", |info| info.variant);
+            let why = error.to_string();
+            if !matches!(error, CudaError::Compile { .. }) || self.broken.iter().any(|off| off.id == id) {
+                return Err(device::Error::from(error).into());
+            }
+            let off = Off { id, why: "does not compile".to_owned() };
+            self.options.policy.off.push(off.clone());
+            self.broken.push(off);
+            // Where no other kernel takes its place the reason is that it does not compile.
+            let plans = plan_all(&self.graph, &self.weights, &self.options);
+            self.plans = plans.map_err(|_| device::Error::from(error))?;
+            let arena_bytes = self.plans.iter().map(|plan| plan.program.arena_bytes).max().unwrap_or(0);
+            self.executor.reserve(arena_bytes)?;
+            self.watch.tell(Notice::Fallback { what: id.to_owned(), why });
+        }
+        if let Some(why) = self.executor.gpu().and_then(DeviceSide::apart) {
+            let (what, why) = ("what does several steps at once".to_owned(), why.to_string());
+            self.watch.tell(Notice::Fallback { what, why });
+        }
+        Ok(())
+    }
+
+    /// Puts in a notice of the caller's.
+    pub fn tell(&mut self, notice: Notice) {
+        self.watch.tell(notice);
     }
 
     /// An empty cache for the model.

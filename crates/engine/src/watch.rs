@@ -66,6 +66,13 @@ pub enum Notice {
         /// How many there were.
         num_redone: u32,
     },
+    /// Something is not used, and what takes its place is.
+    Fallback {
+        /// What.
+        what: String,
+        /// Why, in whole words.
+        why: String,
+    },
 }
 
 /// Steps so far.
@@ -143,7 +150,8 @@ impl Watch {
         self.counts.num_failed += 1;
     }
 
-    fn tell(&mut self, notice: Notice) {
+    /// Puts in a notice, unless too many wait already.
+    pub fn tell(&mut self, notice: Notice) {
         if self.notices.len() < MOST_NOTICES {
             self.notices.push(notice);
         }
@@ -237,6 +245,7 @@ impl fmt::Display for Notice {
                 let steps = if *num_redone == 1 { "step" } else { "steps" };
                 write!(f, "{} is off for this model: {num_redone} {steps} redone, last {sight}", sight.in_charge)
             }
+            Notice::Fallback { what, why } => write!(f, "{what} is not used: {why}"),
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Instant;
 use ::device::cuda::CudaError;
 use ::device::{Buffer, Error, Pool, PoolError};
 
-pub use self::device::{DeviceSide, Graphs, Segment, Transfer};
+pub use self::device::{DeviceSide, Graphs, Segment, Transfer, Unfit};
 
 use crate::kv::KvLayout;
 use crate::launch::{Frame, KvFrame, KvView, Run, Slot, walk, walk_part};
@@ -117,7 +117,7 @@ pub enum StepError {
     #[error(transparent)]
     Pool(#[from] PoolError),
     /// The GPU failed.
-    #[error(transparent)]
+    #[error("the GPU failed: {0}")]
     Cuda(#[from] CudaError),
 }
 
@@ -377,7 +377,7 @@ impl Executor {
         from: CacheSlot,
         to: CacheSlot,
         num_tokens: u32,
-        mut turn: Option<TurnKey<'_>>,
+        turn: Option<TurnKey<'_>>,
     ) -> Result<(), StepError> {
         let (index, group) = (group, self.group(group)?);
         let (layout, num) = (group.layout, num_tokens as usize);
@@ -389,29 +389,8 @@ impl Executor {
         if let Some((gpu, storage)) = self.gpu.as_ref().and_then(|gpu| Some((gpu, gpu.storage(index)?))) {
             return Ok(gpu.move_tokens(storage, &layout, run, [from, to], num, turn)?);
         }
-        let mut key = vec![0f32; layout.head_dim_k];
-        let (keys, values) = (layout.keys(), layout.values());
-        for i in 0..run {
-            let (block_from, block_to) = (from.block as usize + i, to.block as usize + i);
-            for token in 0..num {
-                // Where the ranges overlap, a slot is read before it is written.
-                let token = if to.offset > from.offset { num - 1 - token } else { token };
-                let (slot_from, slot_to) = (from.offset as usize + token, to.offset as usize + token);
-                // SAFETY: both ranges lie inside the storage, which nobody else uses now.
-                unsafe {
-                    let base = group.storage.as_ptr();
-                    let keys_to = base.add(layout.keys_at(block_to));
-                    let values_to = base.add(layout.values_at(block_to));
-                    keys.copy(base.add(layout.keys_at(block_from)), slot_from, keys_to, slot_to);
-                    values.copy(base.add(layout.values_at(block_from)), slot_from, values_to, slot_to);
-                    if let Some(turn) = &mut turn {
-                        keys.decode(keys_to, slot_to, &mut key);
-                        turn(i / layout.num_kv_heads, &mut key);
-                        keys.encode(keys_to, slot_to, &key);
-                    }
-                }
-            }
-        }
+        // SAFETY: both ranges lie inside the storage, which nobody else uses now.
+        unsafe { move_in(group.storage.as_ptr(), &layout, run, [from, to], num, turn) };
         Ok(())
     }
 
@@ -446,6 +425,42 @@ impl Executor {
             }
         }
         Ok(())
+    }
+}
+
+/// Moves `num` tokens of `run` heads within a cache on the host; each key then passes through `turn`.
+///
+/// # Safety
+/// Both ranges must lie inside the storage, which nobody else may use.
+unsafe fn move_in(
+    storage: *mut u8,
+    layout: &KvLayout,
+    run: usize,
+    [from, to]: [CacheSlot; 2],
+    num: usize,
+    mut turn: Option<TurnKey<'_>>,
+) {
+    let mut key = vec![0f32; layout.head_dim_k];
+    let (keys, values) = (layout.keys(), layout.values());
+    for i in 0..run {
+        let (block_from, block_to) = (from.block as usize + i, to.block as usize + i);
+        for token in 0..num {
+            // Where the ranges overlap, a slot is read before it is written.
+            let token = if to.offset > from.offset { num - 1 - token } else { token };
+            let (slot_from, slot_to) = (from.offset as usize + token, to.offset as usize + token);
+            // SAFETY: the caller's promise.
+            unsafe {
+                let keys_to = storage.add(layout.keys_at(block_to));
+                let values_to = storage.add(layout.values_at(block_to));
+                keys.copy(storage.add(layout.keys_at(block_from)), slot_from, keys_to, slot_to);
+                values.copy(storage.add(layout.values_at(block_from)), slot_from, values_to, slot_to);
+                if let Some(turn) = &mut turn {
+                    keys.decode(keys_to, slot_to, &mut key);
+                    turn(i / layout.num_kv_heads, &mut key);
+                    keys.encode(keys_to, slot_to, &key);
+                }
+            }
+        }
     }
 }
 

@@ -26,7 +26,7 @@ mod weights;
 
 pub use cost::{Cost, Reach, Unit, Work};
 pub use executor::{CacheSlot, DeviceSide, Executor, Graphs, Program, Segment, SequenceView};
-pub use executor::{StepError, StepInputs, Transfer, TurnKey};
+pub use executor::{StepError, StepInputs, Transfer, TurnKey, Unfit};
 pub use fault::{Faults, Finding};
 pub use kv::fit::{Angles, KeyFit, KeyFitting, KeySamples};
 pub use kv::{KvLayout, KvType, Redo};

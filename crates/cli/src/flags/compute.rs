@@ -2,7 +2,7 @@
 
 use super::{Flag, Group};
 use crate::command::Commands;
-use crate::settings::Plan;
+use crate::settings::{GpuAsked, Plan};
 use chaski::GpuLayers;
 use device::Isa;
 use engine::technique::Switch;
@@ -141,7 +141,7 @@ pub const FLAGS: &[Flag] = &[
             "all" | "-2" => GpuLayers::Count(u32::MAX),
             _ => GpuLayers::Count(g.number(0..=MOST_LAYERS)?),
         };
-        s.load.gpu_asked = g.text != "0";
+        s.load.gpu_asked = if g.text == "0" { GpuAsked::No } else { GpuAsked::Flag };
         Ok(())
     }),
     Flag::value(

@@ -46,7 +46,10 @@ impl Runner {
     pub(super) fn compute_exactly(&mut self, batch: &Batch, regime: usize, number: u64) -> Result<Results, Error> {
         let inputs = self.tables.inputs(batch);
         if self.exact[regime].is_none() {
-            let options = RunnerOptions { policy: Policy::exact(), ..self.options.clone() };
+            let options = RunnerOptions {
+                policy: Policy { off: self.broken.clone(), ..Policy::exact() },
+                ..self.options.clone()
+            };
             let plan = Plan::build(&self.graph, &self.weights, &plan_options(&options, Rows::ALL[regime]));
             self.exact[regime] = Some(plan.map_err(replanned)?);
         }

@@ -54,6 +54,17 @@ pub struct DeviceSide {
     /// Whether every step is timed, and the moments between those of the current run.
     timing: bool,
     marks: Vec<(usize, Event)>,
+    /// Why steps that go together are not one kernel, where they are not.
+    apart: Option<CudaError>,
+}
+
+/// A step that the device cannot do.
+#[derive(Debug)]
+pub struct Unfit {
+    /// Which step of the plan.
+    pub step: usize,
+    /// What is wrong with it.
+    pub error: CudaError,
 }
 
 impl DeviceSide {
@@ -72,6 +83,7 @@ impl DeviceSide {
             fetched: queue.pinned(FETCH_BYTES)?,
             timing: false,
             marks: Vec::new(),
+            apart: None,
             queue,
         })
     }
@@ -79,6 +91,11 @@ impl DeviceSide {
     /// The queue.
     pub fn queue(&self) -> &Queue {
         &self.queue
+    }
+
+    /// Why steps that go together are not one kernel, where they are not.
+    pub fn apart(&self) -> Option<&CudaError> {
+        self.apart.as_ref()
     }
 
     /// Bytes of weights on the device.
@@ -143,12 +160,12 @@ impl DeviceSide {
     }
 
     /// Compiles the kernels of a plan and takes the memory that they pass on among themselves, so that steps do neither;
-    /// a kernel that does not compile comes to light here.
+    /// a kernel that does not compile comes to light here. Where that is one for several steps they stay apart from now on.
     ///
     /// # Errors
-    /// When a kernel does not compile or the device has no room.
-    pub fn rehearse(&mut self, program: &Program) -> Result<(), CudaError> {
-        self.queue.enter()?;
+    /// Names the first step whose kernel does not compile, or for which the device has no room.
+    pub fn rehearse(&mut self, program: &Program) -> Result<(), Unfit> {
+        self.queue.enter().map_err(|error| Unfit { step: 0, error })?;
         let storage = |group: &Option<Memory>| group.as_ref().map_or(std::ptr::null_mut(), Memory::as_ptr);
         let group = |group| KvFrame { storage: storage(group), views: std::ptr::null(), num_views: 1 };
         let groups: Vec<KvFrame> = self.groups.iter().map(group).collect();
@@ -165,9 +182,27 @@ impl DeviceSide {
         };
         self.queue.rehearse(true);
         let mut on_gpu = program.segments.iter().filter(|segment| segment.place == Place::Cuda);
-        let done = on_gpu.try_for_each(|segment| self.enqueue(&program.steps, segment.steps.clone(), &frame));
+        let done = on_gpu.try_for_each(|segment| self.rehearse_steps(&program.steps, segment.steps.clone(), &frame));
         self.queue.rehearse(false);
         done
+    }
+
+    /// Those of one segment.
+    fn rehearse_steps(&mut self, steps: &[Box<dyn Run>], mut rest: Range<usize>, frame: &Frame) -> Result<(), Unfit> {
+        while !rest.is_empty() {
+            let count = self.fused(&steps[rest.clone()], frame).map_or(1, |fused| fused.len());
+            match self.enqueue(steps, rest.start..rest.start + count, frame) {
+                Ok(()) => rest.start += count,
+                Err(error @ CudaError::Compile { .. }) if count > 1 => self.apart = Some(error),
+                Err(error) => return Err(Unfit { step: rest.start, error }),
+            }
+        }
+        Ok(())
+    }
+
+    /// What the first of `steps` is done together with.
+    fn fused<'a>(&self, steps: &'a [Box<dyn Run>], frame: &Frame) -> Option<fused::Fused<'a>> {
+        fused::find(steps, frame).filter(|_| self.apart.is_none())
     }
 
     /// Brings a step's inputs to the device. `views` are the host's, by group; their tables point into
@@ -227,7 +262,7 @@ impl DeviceSide {
         let mut rest = range.clone();
         while let Some(step) = steps[rest.clone()].first() {
             self.queue.set_fault_place(FaultPlace { word: self.fault.as_ptr().cast(), step: rest.start as u64 + 1 });
-            let fused = fused::find(&steps[rest.clone()], frame);
+            let fused = self.fused(&steps[rest.clone()], frame);
             // SAFETY: the frame is that of `begin`; the plan answers for its slots, and weights are never taken away.
             rest.start += unsafe {
                 match &fused {

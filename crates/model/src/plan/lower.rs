@@ -3,7 +3,8 @@
 
 use kernels::ops::matmul::Input;
 use kernels::ops::*;
-use kernels::{Choice, Op, OpKind, Place, RowSet, Run, Slot, Step, Transfer, Weight, choose};
+use kernels::packed::Form;
+use kernels::{Choice, Op, Place, RowSet, Run, Slot, Step, Transfer, Weight, choose};
 
 use super::places::{Places, attention_desc};
 use super::segments::{self, Touches};
@@ -36,6 +37,8 @@ struct Label<'a> {
     touches: Touches,
     /// Who is to compute it.
     place: Place,
+    /// Whether what it works on is nowhere else: the cache, weights in a layout of the GPU's own.
+    bound: bool,
 }
 
 impl<'a> Lowering<'a> {
@@ -74,6 +77,7 @@ impl<'a> Lowering<'a> {
             shape,
             touches: touches.clone(),
             place,
+            bound: matches!(node.op, NodeOp::KvStore { .. } | NodeOp::Attention { .. }),
         };
         match &node.op {
             NodeOp::Embed { table, scale, out } => {
@@ -91,7 +95,7 @@ impl<'a> Lowering<'a> {
                 };
                 let slots = embed::Slots { table: self.weights.address(table, form), out: self.slot(*out) };
                 let shape = format!("{} x {} {}, {}", table.rows, table.columns, table.dtype, form.name());
-                self.push::<Embed>(label(shape), desc, slots);
+                self.push::<Embed>(Label { bound: form == Form::Tiles, ..label(shape) }, desc, slots);
             }
             NodeOp::RopeTable { inv_freq, magnitude, out } => {
                 let desc = rope_table::Desc { rotary_dim: 2 * inv_freq.len(), magnitude: *magnitude };
@@ -165,7 +169,8 @@ impl<'a> Lowering<'a> {
                     let width = self.graph.values[x.0].width;
                     let name = format!("{}.q8", self.graph.values[x.0].name);
                     let touches = Touches { reads: vec![self.value(x)], writes: vec![self.copy(x, copy)] };
-                    let label = Label { name: &name, output: None, shape: format!("{width}"), touches, place };
+                    let shape = format!("{width}");
+                    let label = Label { name: &name, output: None, shape, touches, place, bound: false };
                     let slots = quantize::Slots { x: self.slot(x), out: copy, rows };
                     self.push::<Quantize>(label, quantize::Desc { width }, slots);
                     self.quantized[x.0] = true;
@@ -184,7 +189,8 @@ impl<'a> Lowering<'a> {
         };
         let (dtype, input, form) = (weight.dtype, desc.input, desc.form.name());
         let shape = format!("{} x {} {dtype}, {form}, input {input:?}", weight.rows, weight.columns);
-        self.push::<Matmul>(Label { name: &node.name, output: Some(out), shape, touches, place }, desc, slots);
+        let (name, bound) = (&node.name, desc.form == Form::Tiles);
+        self.push::<Matmul>(Label { name, output: Some(out), shape, touches, place, bound }, desc, slots);
     }
 
     fn attention(&mut self, label: Label<'_>, q: ValueId, layer: u32, out: ValueId) {
@@ -217,8 +223,8 @@ impl<'a> Lowering<'a> {
         self.steps.push(Box::new(Step::<O> { desc, slots, variant: choice.variant }));
     }
 
-    /// The kernel for a step where it is to be computed; what the GPU has no kernel for goes to the CPU, but for
-    /// what works on a cache that the GPU holds.
+    /// The kernel for a step where it is to be computed; what the GPU has no kernel for goes to the CPU, unless it works on
+    /// what the GPU alone has.
     fn choose<O: Op>(&mut self, label: &Label<'_>, desc: &O::Desc) -> Choice<O> {
         let (options, policy) = (self.options, &self.options.policy);
         let Some(offload) = options.offload.as_ref().filter(|_| label.place == Place::Cuda) else {
@@ -228,7 +234,7 @@ impl<'a> Lowering<'a> {
         if choice.variant.place() == Place::Cuda {
             return choice;
         }
-        if matches!(O::KIND, OpKind::KvStore | OpKind::Attention) {
+        if label.bound {
             let what = format!("{} {} ({})", O::KIND.name(), label.name, label.shape);
             self.refused.get_or_insert(Error::Offload { what });
         }

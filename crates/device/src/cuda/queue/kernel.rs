@@ -45,7 +45,8 @@ pub struct FaultPlace {
     pub step: u64,
 }
 
-/// Does what a queue is asked to launch in a device's place, on memory of the host: how kernels are tried without one.
+/// Does what a queue is asked to launch in a device's place, on memory of the host: how kernels are tried without one, and
+/// what becomes of a device's faults.
 pub trait StandIn: Send {
     /// Runs a kernel.
     ///
@@ -61,4 +62,33 @@ pub trait StandIn: Send {
     /// # Safety
     /// As [`super::Queue::product_f16`], but all addresses are the host's.
     unsafe fn product_f16(&self, shape: [usize; 4], w: *const u16, x: *const u16, out: *mut f32);
+
+    /// Bytes of memory that are free.
+    fn free_bytes(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Is told of memory that is taken.
+    ///
+    /// # Errors
+    /// When there is no room.
+    fn take(&self, _bytes: usize, _purpose: &'static str) -> Result<(), CudaError> {
+        Ok(())
+    }
+
+    /// Compiles a kernel that will be launched later.
+    ///
+    /// # Errors
+    /// When it does not compile.
+    fn compile(&self, _kernel: &Kernel<'_>) -> Result<(), CudaError> {
+        Ok(())
+    }
+
+    /// Waits for what was launched.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    fn synchronize(&self) -> Result<(), CudaError> {
+        Ok(())
+    }
 }

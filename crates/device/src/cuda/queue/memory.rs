@@ -13,10 +13,10 @@ impl Queue {
     /// # Errors
     /// [`CudaError::OutOfMemory`] with what is left; [`CudaError::NoDevice`] for a queue that only compiles.
     pub fn memory(&self, bytes: usize, purpose: &'static str) -> Result<Memory, CudaError> {
-        match &self.live {
-            Some(live) => Memory::on_device(&live.gpu, bytes, purpose),
-            None if self.is_emulated() => Memory::on_host(bytes, purpose),
-            None => Err(CudaError::NoDevice("the queue only compiles".to_owned())),
+        match (&self.live, &self.stand_in) {
+            (Some(live), _) => Memory::on_device(&live.gpu, bytes, purpose),
+            (None, Some(stand_in)) => stand_in.take(bytes, purpose).and_then(|()| Memory::on_host(bytes, purpose)),
+            (None, None) => Err(CudaError::NoDevice("the queue only compiles".to_owned())),
         }
     }
 
@@ -46,8 +46,8 @@ impl Queue {
                 return Err(CudaError::GrewInGraph("kernel scratch"));
             }
             *scratch = None; // free first: the old one is of no use
+            self.generation.set(self.generation.get() + 1); // also where there is no room for the new one
             *scratch = Some(Memory::on_device(&live.gpu, bytes.next_multiple_of(1 << 20), "kernel scratch")?);
-            self.generation.set(self.generation.get() + 1);
         }
         Ok(scratch.as_ref().map_or(std::ptr::null_mut(), Memory::as_ptr))
     }

@@ -9,7 +9,6 @@ use device::Buffer;
 use device::cuda::{CudaError, Graph};
 
 use super::{DeviceSide, Segment};
-use crate::cuda::fused;
 use crate::launch::{Frame, Run};
 
 /// Recorded parts of one plan.
@@ -98,7 +97,7 @@ impl DeviceSide {
             let mut rest = range;
             while !rest.is_empty() {
                 // What is one kernel is timed as the first of its steps.
-                let count = fused::find(&steps[rest.clone()], frame).map_or(1, |fused| fused.len());
+                let count = self.fused(&steps[rest.clone()], frame).map_or(1, |fused| fused.len());
                 self.enqueue(steps, rest.start..rest.start + count, frame)?;
                 marks.push((rest.start, self.queue.mark()?));
                 rest.start += count;

@@ -5,7 +5,7 @@ use device::Buffer;
 use device::cuda::CudaError;
 
 use super::{DeviceSide, FETCH_BYTES};
-use crate::executor::{CacheSlot, TurnKey};
+use crate::executor::{CacheSlot, TurnKey, move_in};
 use crate::kv::KvLayout;
 use crate::launch::{Frame, RowSet, Slot};
 
@@ -79,7 +79,6 @@ impl DeviceSide {
     }
 
     /// `Executor::move_tokens` for a group that is the device's: by way of the host, for it happens rarely.
-    /// Its vectors are floats: the device has no codecs of codes.
     pub(in crate::executor) fn move_tokens(
         &self,
         storage: *mut u8,
@@ -87,42 +86,26 @@ impl DeviceSide {
         run: usize,
         [from, to]: [CacheSlot; 2],
         num: usize,
-        mut turn: Option<TurnKey<'_>>,
+        turn: Option<TurnKey<'_>>,
     ) -> Result<(), CudaError> {
-        let (key_bytes, value_bytes) = (layout.k.bytes(layout.head_dim_k), layout.v.bytes(layout.head_dim_v));
-        // As floats, so that they are aligned as the codecs want them.
-        let num_bytes = run * num * (key_bytes + value_bytes);
-        let mut moved = vec![0f32; num_bytes.div_ceil(size_of::<f32>())];
-        let moved = &mut bytemuck::cast_slice_mut::<f32, u8>(&mut moved)[..num_bytes];
-        let at = |slot: CacheSlot, i: usize| {
-            let (block, offset) = (slot.block as usize + i, slot.offset as usize);
-            let key = layout.keys_at(block) + layout.keys().row_at(offset);
-            let value = layout.values_at(block) + layout.values().row_at(offset);
-            (storage.wrapping_add(key), storage.wrapping_add(value))
-        };
+        let bytes = run * layout.block_bytes();
+        // As floats, so that they are aligned as the codecs want them. Blocks that stay are there once.
+        let stays = from.block == to.block;
+        let mut moved = vec![0f32; (if stays { 1 } else { 2 }) * bytes.div_ceil(size_of::<f32>())];
+        let moved = bytemuck::cast_slice_mut::<f32, u8>(&mut moved);
+        let [first, second] = [from, to].map(|slot| storage.wrapping_add(layout.keys_at(slot.block as usize)));
+        let second_block = if stays { 0 } else { run as u32 };
+        let slots = [CacheSlot { block: 0, ..from }, CacheSlot { block: second_block, ..to }];
         self.queue.enter()?;
         // SAFETY: the caller checked that all ranges lie inside the storage; `moved` stays until the queue is done.
         unsafe {
-            for (i, part) in moved.chunks_exact_mut(num * (key_bytes + value_bytes)).enumerate() {
-                let ((key, value), (keys, values)) = (at(from, i), part.split_at_mut(num * key_bytes));
-                self.queue.download(key, keys)?;
-                self.queue.download(value, values)?;
+            self.queue.download(first, &mut moved[..bytes])?;
+            if !stays {
+                self.queue.download(second, &mut moved[bytes..][..bytes])?;
             }
             self.queue.synchronize()?;
-            let mut key = vec![0f32; layout.head_dim_k];
-            for (i, part) in moved.chunks_exact_mut(num * (key_bytes + value_bytes)).enumerate() {
-                let (keys, values) = part.split_at_mut(num * key_bytes);
-                if let Some(turn) = &mut turn {
-                    for bytes in keys.chunks_exact_mut(key_bytes) {
-                        layout.keys().decode(bytes.as_ptr(), 0, &mut key);
-                        turn(i / layout.num_kv_heads, &mut key);
-                        layout.keys().encode(bytes.as_mut_ptr(), 0, &key);
-                    }
-                }
-                let (key_to, value_to) = at(to, i);
-                self.queue.upload(keys, key_to)?;
-                self.queue.upload(values, value_to)?;
-            }
+            move_in(moved.as_mut_ptr(), layout, run, slots, num, turn);
+            self.queue.upload(&moved[second_block as usize * layout.block_bytes()..][..bytes], second)?;
         }
         self.queue.synchronize()
     }
