@@ -1,7 +1,7 @@
 //! `cargo xtask ci`: everything a change must pass, cheapest first, ending in the counts of the tests.
 //! Called by `.ci/run` and by hand before a commit.
 
-use crate::{clients, docs, process, tidy};
+use crate::{clients, cuda, docs, process, tidy};
 use anyhow::Result;
 use std::path::Path;
 
@@ -13,6 +13,7 @@ pub fn run(root: &Path) -> Result<()> {
     process::run(process::cargo().args(clippy).current_dir(root))?;
     docs::run(root, docs::Mode::Check)?;
     tests(root)?;
+    cuda::run(root, "compile", &[])?;
     clients::run(root)
 }
 

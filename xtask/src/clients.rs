@@ -1,7 +1,7 @@
 //! Other people's clients against a running server: OpenAI's Python package, in a virtual environment under the user's
 //! cache. Called by `ci`. What cannot be had here (Python, pip, the model) is skipped, and says so.
 
-use crate::process;
+use crate::{process, python};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ const PACKAGE: &str = "openai==1.109.1";
 
 /// Runs the client's checks against `chaski serve` with SmolLM2.
 pub fn run(root: &Path) -> Result<()> {
-    let Some(cache) = cache() else { return skip("no home directory, so no place for a virtual environment") };
+    let Some(cache) = python::cache() else { return skip("no home directory, so no place for a virtual environment") };
     let model = cache.join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
     if !model.exists() {
         return skip(&format!("{} is missing; `chaski pull smollm2` fetches it", model.display()));
@@ -32,25 +32,16 @@ fn skip(why: &str) -> Result<()> {
     Ok(())
 }
 
-/// Chaski's folder in the user's cache.
-fn cache() -> Option<PathBuf> {
-    let given = std::env::var_os("CHASKI_CACHE").map(PathBuf::from);
-    given.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/chaski")))
-}
-
 /// The Python of a virtual environment with the package, made if need be; `None` when it cannot be made.
 fn environment(folder: &Path) -> Result<Option<PathBuf>> {
-    let python = folder.join("bin/python");
+    let program = folder.join("bin/python");
     let (name, version) = PACKAGE.split_once("==").context("the package has no version")?;
     let check = format!("import {name}, sys; sys.exit({name}.__version__ != '{version}')");
-    if process::succeeds(Command::new(&python).args(["-c", &check])) {
-        return Ok(Some(python));
+    if process::succeeds(Command::new(&program).args(["-c", &check])) {
+        return Ok(Some(program));
     }
-    println!("installing {PACKAGE} into {}", folder.display());
-    let made = process::succeeds(Command::new("python3").args(["-m", "venv"]).arg(folder))
-        && process::succeeds(Command::new(&python).args(["-m", "pip", "install", "--quiet", PACKAGE]))
-        && process::succeeds(Command::new(&python).args(["-c", &check]));
-    Ok(made.then_some(python))
+    let made = python::install(folder, PACKAGE) && process::succeeds(Command::new(&program).args(["-c", &check]));
+    Ok(made.then_some(program))
 }
 
 /// A server on a free port.

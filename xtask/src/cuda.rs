@@ -1,10 +1,10 @@
 //! `cargo xtask cuda …`: the kernels for CUDA, compiled for every architecture, tried on the CPU, or checked on a GPU.
 //! The work is done by `kernels/examples/cuda`; here its compiler is found, by way of pip where the machine has none.
+//! `ci` compiles; what was compiled before is kept in the user's cache.
 
-use crate::process;
+use crate::{process, python};
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// Ampere, Ada, Hopper, Blackwell: 8.0, 8.9, 9.0, 12.0.
 const ARCHS: [&str; 4] = ["80", "89", "90", "120"];
@@ -19,9 +19,12 @@ pub fn run(root: &Path, what: &str, args: &[&str]) -> Result<()> {
     command.args(["run", "--quiet", "--package", "kernels", "--example", "cuda", "--", what]);
     match what {
         "compile" => {
-            let wheels = wheels(&target.join("cuda-wheels"));
-            command.args(wheels.iter().flat_map(|folder| [Path::new("--libs"), folder.as_path()]));
-            command.arg("--cache").arg(target.join("cuda-kernels")).args(args).args(ARCHS);
+            if let Some(folder) = wheels() {
+                command.arg("--libs").arg(folder);
+            }
+            let kept =
+                python::cache().map_or_else(|| target.join("cuda-kernels"), |cache| cache.join("kernels-compiled"));
+            command.arg("--cache").arg(kept).args(args).args(ARCHS);
         }
         "emulate" => {
             command.arg("--cache").arg(target.join("cuda-emulated")).args(args);
@@ -34,16 +37,13 @@ pub fn run(root: &Path, what: &str, args: &[&str]) -> Result<()> {
     process::run(command.current_dir(root))
 }
 
-/// The packages of a virtual environment with NVRTC, made if need be; none where pip cannot have it.
-fn wheels(environment: &Path) -> Option<PathBuf> {
-    let quiet = |program: &Path, args: &[&str]| {
-        Command::new(program).args(args).output().is_ok_and(|output| output.status.success())
-    };
-    if packages(environment).is_none() {
-        let made = quiet(Path::new("python3"), &["-m", "venv", &environment.to_string_lossy()]);
-        let _ = made && quiet(&environment.join("bin/pip"), &["install", "--quiet", WHEEL]);
+/// The packages of a virtual environment with NVRTC, made if need be in the user's cache; none where pip cannot have it.
+fn wheels() -> Option<PathBuf> {
+    let folder = python::cache()?.join("python-nvrtc");
+    if packages(&folder).is_none() {
+        python::install(&folder, WHEEL);
     }
-    packages(environment)
+    packages(&folder)
 }
 
 /// `lib/python3.N/site-packages`, where NVRTC is in it.

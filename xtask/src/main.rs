@@ -12,6 +12,7 @@ mod cuda;
 mod docs;
 mod fixtures;
 mod process;
+mod python;
 mod tidy;
 
 use anyhow::{Result, bail};
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask TASK
 
-  ci                     format, clippy, tidy, generated docs, all tests: what a change must pass
+  ci                     format, clippy, tidy, generated docs, all tests, CUDA kernels: what a change must pass
   tidy [--rules]         check the house rules; --rules lists them
   docs [--check]         write docs/generated from the program; --check fails when they are stale
   clients                other people's HTTP clients against a running server

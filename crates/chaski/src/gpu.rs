@@ -61,7 +61,6 @@ impl Gpu {
     pub fn of(queue: Queue) -> Self {
         let mut features = vec![Feature::Cuda];
         features.extend(queue.blas().is_ok().then_some(Feature::CublasLt));
-        features.extend((!queue.is_emulated()).then_some(Feature::TensorCores));
         let (name, memory) = queue
             .gpu()
             .map_or_else(|| ("no GPU".to_owned(), 0), |gpu| (gpu.info().name.clone(), gpu.info().memory_bytes));

@@ -19,8 +19,6 @@ pub enum Feature {
     Cuda,
     /// cuBLASLt for it.
     CublasLt,
-    /// Its matrix units: what kernels in their instructions need, which emulation has not.
-    TensorCores,
 }
 
 impl Feature {
@@ -36,7 +34,6 @@ impl Feature {
             Feature::Avx512Bf16 => "avx512bf16",
             Feature::Cuda => "cuda",
             Feature::CublasLt => "cublaslt",
-            Feature::TensorCores => "tensor-cores",
         }
     }
 }

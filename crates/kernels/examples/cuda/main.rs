@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use device::cuda::{Arch, Gpu, Jit, KernelCache, Libraries, Queue};
 use device::{Hardware, Pool};
-use kernels::conformance::check_tiles;
+use kernels::conformance::{Verdict, check_shared, check_tiles};
 use kernels::table::OPS;
 
 /// The problems that `cargo test` checks too.
@@ -59,46 +59,60 @@ fn main() -> ExitCode {
     }
 }
 
-/// Compiles every kernel of every conformance case.
+/// Compiles every kernel of every conformance case, all architectures at the same time.
 fn compile(
     libraries: &Libraries,
     cache: &Option<KernelCache>,
     archs: &[Arch],
     stride: usize,
-    wanted: &dyn Fn(&str) -> bool,
+    wanted: &(dyn Fn(&str) -> bool + Sync),
 ) -> Result<bool, String> {
     if let Err(missing) = &libraries.nvrtc {
         println!("skipped: no NVRTC ({missing})");
         return Ok(true);
     }
+    let compile =
+        |arch| compile_for(Queue::compile_only(Jit::new(libraries, arch, cache.clone())), arch, stride, wanted);
+    std::thread::scope(|scope| {
+        let running: Vec<_> = archs.iter().map(|&arch| scope.spawn(move || compile(arch))).collect();
+        let all = running.into_iter().map(|one| one.join().map_err(|_| "a compilation panicked".to_owned())?);
+        all.collect::<Result<Vec<bool>, String>>().map(|all| all.into_iter().all(|well| well))
+    })
+}
+
+/// The same for one architecture. Says what does not compile or spills.
+fn compile_for(
+    queue: Queue,
+    arch: Arch,
+    stride: usize,
+    wanted: &(dyn Fn(&str) -> bool + Sync),
+) -> Result<bool, String> {
     let mut pool = Pool::new(1).map_err(|error| error.to_string())?;
-    let mut well = true;
-    for &arch in archs {
-        let (begin, mut num_sources, mut spills) = (Instant::now(), 0, 0);
-        let queue = Queue::compile_only(Jit::new(libraries, arch, cache.clone()));
-        for op in OPS.iter().filter(|op| wanted(op.kind.name())) {
-            for verdict in (op.conform_cuda)(&queue, &mut pool, SEED, stride) {
-                well &= verdict.failures.is_empty() && (verdict.num_cases > 0 || stride > 1);
-                if let Some(failure) = verdict.failures.first() {
-                    println!("{} {}: {failure}", arch.target(), verdict.id);
-                }
-            }
-            for report in queue.take_reports() {
-                num_sources += 1;
-                for bytes in spilled(&report.log).filter(|bytes| *bytes > SPILLS_ALLOWED) {
-                    spills += 1;
-                    println!("{} {}: {bytes} bytes of registers spilled", arch.target(), report.title);
-                }
+    let (begin, mut num_sources, mut num_spills, mut well) = (Instant::now(), 0, 0, true);
+    let mut look = |verdicts: Vec<Verdict>| {
+        for verdict in verdicts {
+            well &= verdict.failures.is_empty() && (verdict.num_cases > 0 || stride > 1);
+            if let Some(failure) = verdict.failures.first() {
+                println!("{} {}: {failure}", arch.target(), verdict.id);
             }
         }
-        well &= spills == 0;
-        println!(
-            "{}: {num_sources} sources, {spills} kernels spill, {:.1} s",
-            arch.target(),
-            begin.elapsed().as_secs_f64()
-        );
+        for report in queue.take_reports() {
+            num_sources += 1;
+            for bytes in spilled(&report.log).filter(|bytes| *bytes > SPILLS_ALLOWED) {
+                num_spills += 1;
+                println!("{} {}: {bytes} bytes of registers spilled", arch.target(), report.title);
+            }
+        }
+    };
+    if wanted("shared") {
+        look(vec![check_shared(&queue)]);
     }
-    Ok(well)
+    for op in OPS.iter().filter(|op| wanted(op.kind.name())) {
+        look((op.conform_cuda)(&queue, &mut pool, SEED, stride));
+    }
+    let seconds = begin.elapsed().as_secs_f64();
+    println!("{}: {num_sources} sources, {num_spills} kernels spill, {seconds:.1} s", arch.target());
+    Ok(well && num_spills == 0)
 }
 
 /// Bytes of registers that each kernel of a source spills, by the assembler's log.

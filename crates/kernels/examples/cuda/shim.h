@@ -197,6 +197,7 @@ template <typename T> static inline T atomicAdd(T* at, T value) {
     *at += value;
     return before;
 }
+template <typename T> static inline T __ldcg(const T* at) { return *at; }
 static inline void __threadfence() {}
 template <typename T> static inline T atomicMin(T* at, T value) {
     T before = *at;

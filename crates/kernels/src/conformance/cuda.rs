@@ -5,7 +5,7 @@ use device::Pool;
 use device::cuda::{CudaError, Queue};
 
 use super::{Case, Conform, Random, Verdict, weight};
-use crate::cuda::tile;
+use crate::cuda::{compile_shared, tile};
 use crate::op::Op;
 use crate::tiles::Tiling;
 use crate::variant::{Place, Variant};
@@ -19,7 +19,6 @@ pub fn check_cuda<O: Conform>(queue: &Queue, pool: &mut Pool, seed: u64, stride:
     let reference = O::VARIANTS[O::VARIANTS.len() - 1];
     let has = |feature| match feature {
         Feature::CublasLt => queue.blas().is_ok(),
-        Feature::TensorCores => !queue.is_emulated(),
         _ => true,
     };
     let verdict = |variant: &&'static Variant<O>| Verdict {
@@ -66,6 +65,13 @@ pub fn check_tiles(queue: &Queue, seed: u64) -> Verdict {
         }
     }
     verdict
+}
+
+/// Compiles what no case of an op launches: kernels that ops share, those that do several steps at once, and products of
+/// weights in tiles for the widths that models have. Nothing runs.
+pub fn check_shared(queue: &Queue) -> Verdict {
+    let failures: Vec<String> = compile_shared(queue).iter().map(CudaError::to_string).collect();
+    Verdict { id: "shared", missing: None, num_cases: 1, worst: 0.0, failures }
 }
 
 fn tiles(queue: &Queue, tiling: Tiling, rows: &[u8], n: usize, k: usize) -> Result<Vec<u8>, CudaError> {

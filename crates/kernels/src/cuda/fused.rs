@@ -4,9 +4,10 @@
 
 use std::ops::Range;
 
-use device::cuda::{CudaError, FaultPlace, Grid, Kernel, Source};
+use device::cuda::{Constant, CudaError, FaultPlace, Grid, Kernel, Queue, Source};
 
-use super::{KV, Kv, Launcher, PRELUDE, blocks, has_codec, kv_constants};
+use super::{KV, Kv, Launcher, PRELUDE, blocks, kv_constants};
+use crate::kv::{KvLayout, KvType};
 use crate::launch::{Frame, Run, Slot, Step};
 use crate::op::Op;
 use crate::ops::glu::Activation;
@@ -75,10 +76,42 @@ fn rope(steps: &[Box<dyn Run>]) -> Option<Fused<'_>> {
         && (q.desc.head_dim, q.desc.rotary_dim) == (k.desc.head_dim, k.desc.rotary_dim)
         && q.desc.pairing == k.desc.pairing;
     let layout = &store.desc.layout;
-    let fits = store.slots.k == k.slots.x
+    let stored = store.slots.k == k.slots.x
         && (k.desc.num_heads, k.desc.head_dim) == (layout.num_kv_heads, layout.head_dim_k)
-        && has_codec(layout);
-    (alike && fits).then_some(Fused::Rope { q, k, store })
+        && is_plain(layout);
+    (alike && stored).then_some(Fused::Rope { q, k, store })
+}
+
+/// Has a queue that rehearses compile all of these kernels, for caches of the shapes that models have.
+pub(super) fn compile(queue: &Queue) -> Vec<Result<(), CudaError>> {
+    let compile = |source, entry, constants: &[Constant]| {
+        // SAFETY: a queue that rehearses follows no address.
+        unsafe { queue.launch(&Kernel { source, entry, constants }, Grid::row(0, 32), &()) }
+    };
+    let mut all = vec![compile(&SOURCE, "norm_1", &[])];
+    for (_, kv_type) in KvType::NAMES {
+        for (head_dim, num_kv_heads, num_heads) in [(64, 8, 32), (128, 8, 32), (128, 4, 28), (256, 1, 4)] {
+            let (k, v) = (*kv_type, *kv_type);
+            let (head_dim_k, head_dim_v, block_size) = (head_dim, head_dim, 16);
+            let layout = KvLayout { k, v, head_dim_k, head_dim_v, num_kv_heads, block_size };
+            for pairing in [Pairing::Adjacent, Pairing::Halves].into_iter().filter(|_| is_plain(&layout)) {
+                all.push(compile(&ROPE_SOURCE, "rope_store", &rope_constants(&layout, num_heads, pairing)));
+            }
+        }
+    }
+    all
+}
+
+/// The constants of `fused_rope.cu`.
+fn rope_constants(layout: &KvLayout, num_heads: usize, pairing: Pairing) -> Vec<Constant> {
+    let mut constants = kv_constants(layout).to_vec();
+    constants.extend([("NUM_HEADS", num_heads as i64), ("ADJACENT", i64::from(pairing == Pairing::Adjacent))]);
+    constants
+}
+
+/// Whether keys and values are stored value by value.
+fn is_plain(layout: &KvLayout) -> bool {
+    !layout.k.is_quantized() && !layout.v.is_quantized()
 }
 
 #[repr(C)]
@@ -210,9 +243,7 @@ impl Fused<'_> {
                         fault: fault(2),
                         rotary_dim: q.desc.rotary_dim as u32,
                     };
-                    let mut constants = kv_constants(&store.desc.layout).to_vec();
-                    let adjacent = i64::from(q.desc.pairing == Pairing::Adjacent);
-                    constants.extend([("NUM_HEADS", q.desc.num_heads as i64), ("ADJACENT", adjacent)]);
+                    let constants = rope_constants(&store.desc.layout, q.desc.num_heads, q.desc.pairing);
                     let kernel = Kernel { source: &ROPE_SOURCE, entry: "rope_store", constants: &constants };
                     let heads = q.desc.num_heads + 2 * store.desc.layout.num_kv_heads;
                     let grid = Grid { blocks: [frame.num_rows as u32, heads as u32, 1], threads: 64, shared_bytes: 0 };

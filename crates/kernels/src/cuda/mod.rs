@@ -13,6 +13,7 @@ use gguf::DType;
 
 use crate::kv::{KvLayout, KvType};
 use crate::launch::KvFrame;
+use crate::ops::matmul;
 use crate::tiles::{CHUNK, TILE, Tiling};
 
 /// First part of every source.
@@ -189,6 +190,26 @@ pub(crate) unsafe fn tile(
     unsafe { queue.launch(&kernel, grid, &args) }
 }
 
+/// Has a queue compile the kernels that no variant is specialised by alone, and those of tiles for the widths of real
+/// models. Nothing runs. Returns what does not compile.
+pub(crate) fn compile_shared(queue: &Queue) -> Vec<CudaError> {
+    let (weights, rehearsed) = (DeviceWeights::default(), queue.is_rehearsing());
+    let launcher = Launcher { queue, weights: &weights };
+    queue.rehearse(true);
+    // SAFETY: a queue that rehearses follows no address.
+    let mut all = vec![unsafe { look_over(&launcher, std::ptr::null(), 0) }];
+    // SAFETY: as above.
+    all.push(unsafe { noise::fill(queue, DType::F16, std::ptr::null_mut(), 0, 0) });
+    all.extend(fused::compile(queue));
+    for tiling in Tiling::all() {
+        // SAFETY: as above.
+        all.push(unsafe { tile(queue, tiling, std::ptr::null(), std::ptr::null_mut(), TILE, CHUNK) });
+        all.extend(matmul::compile_tiles(&launcher, tiling.dtype()));
+    }
+    queue.rehearse(rehearsed);
+    all.into_iter().filter_map(Result::err).collect()
+}
+
 /// Whether `blocks.cu` can read rows of this type. The types whose codes are points of a lattice (IQ1 to IQ3) and the
 /// one with five trits to a byte are not written yet.
 pub(crate) fn has_form(dtype: DType) -> bool {
@@ -203,7 +224,13 @@ pub(crate) fn type_constant(dtype: DType) -> (&'static str, i64) {
 
 /// The constants of `kv.cu`.
 pub(crate) fn kv_constants(layout: &KvLayout) -> [(&'static str, i64); 6] {
-    let kind = |kv_type| i64::from(kv_type == KvType::F16);
+    let kind = |kv_type| match kv_type {
+        KvType::F32 => 0,
+        KvType::F16 => 1,
+        KvType::Bf16 => 2,
+        KvType::Q8 => 3,
+        KvType::Q4 => 4,
+    };
     [
         ("DIM_K", layout.head_dim_k as i64),
         ("DIM_V", layout.head_dim_v as i64),
@@ -212,11 +239,6 @@ pub(crate) fn kv_constants(layout: &KvLayout) -> [(&'static str, i64); 6] {
         ("BLOCK_SIZE", layout.block_size as i64),
         ("NUM_KV_HEADS", layout.num_kv_heads as i64),
     ]
-}
-
-/// Whether `kv.cu` knows the types of a cache.
-pub(crate) fn has_codec(layout: &KvLayout) -> bool {
-    [layout.k, layout.v].iter().all(|kv_type| matches!(kv_type, KvType::F32 | KvType::F16))
 }
 
 /// `Kv` of `kv.cu`.

@@ -73,6 +73,13 @@ __device__ __forceinline__ u16 float_to_half(float value) {
     return nearest_half(value);
 }
 
+// The same for the upper half of a float.
+__device__ __forceinline__ u16 float_to_bf16(float value) {
+    u32 bits = __float_as_uint(value);
+    if (isnan(value)) return bits >> 16 | 0x40;
+    return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+
 __device__ __forceinline__ float bf16_to_float(u16 bits) { return __uint_as_float((u32)bits << 16); }
 
 // Two halves, the first in the low word.

@@ -25,16 +25,28 @@ struct Args {
 
 __device__ __forceinline__ int dim_of(int lane, int i) { return NEIGHBOURS ? lane * DIMS + i : lane + 32 * i; }
 
-// Eight neighbouring numbers of a key.
+__device__ __forceinline__ float half_of(u16 bits, int type) {
+    return type == 1 ? half_to_float(bits) : bf16_to_float(bits);
+}
+
+// Eight neighbouring numbers of a key, or codes of one.
 __device__ __forceinline__ void load_eight(const u8* at, int first, float out[8]) {
-#if K_TYPE
+#if K_CODED
+    u32 low = *(const u32*)(at + key_byte<K_TYPE>(first)), high = 0;
+    if (K_TYPE == 3) high = *(const u32*)(at + key_byte<K_TYPE>(first + 4));
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        int byte = low >> 8 * i & 0xff, other = high >> 8 * i & 0xff;
+        out[i] = K_TYPE == 4 ? byte % 16 - 8 : byte - 128;
+        out[4 + i] = K_TYPE == 4 ? byte / 16 - 8 : other - 128;
+    }
+#elif K_TYPE
     uint4 raw = ((const uint4*)at)[first / 8];
     u32 pairs[4] = {raw.x, raw.y, raw.z, raw.w};
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-        float2 two = halves_to_floats(pairs[i]);
-        out[2 * i] = two.x;
-        out[2 * i + 1] = two.y;
+        out[2 * i] = half_of((u16)pairs[i], K_TYPE);
+        out[2 * i + 1] = half_of((u16)(pairs[i] >> 16), K_TYPE);
     }
 #else
 #pragma unroll
@@ -45,20 +57,23 @@ __device__ __forceinline__ void load_eight(const u8* at, int first, float out[8]
 #endif
 }
 
-// This lane's dimensions of a value.
+// This lane's dimensions of a value, or codes of one.
 __device__ __forceinline__ void load_value(const u8* at, int lane, float out[DIMS]) {
-#if V_TYPE && NEIGHBOURS
+#if V_CODED
+#pragma unroll
+    for (int i = 0; i < DIMS; i++) out[i] = dim_of(lane, i) >= DIM_V ? 0.0f : value_code(at, dim_of(lane, i));
+#elif V_TYPE && NEIGHBOURS
 #pragma unroll
     for (int i = 0; i < DIMS / 2; i++) {
-        float2 two = halves_to_floats(((const u32*)at)[lane * (DIMS / 2) + i]);
-        out[2 * i] = two.x;
-        out[2 * i + 1] = two.y;
+        u32 pair = ((const u32*)at)[lane * (DIMS / 2) + i];
+        out[2 * i] = half_of((u16)pair, V_TYPE);
+        out[2 * i + 1] = half_of((u16)(pair >> 16), V_TYPE);
     }
 #else
 #pragma unroll
     for (int i = 0; i < DIMS; i++) {
         int d = dim_of(lane, i);
-        out[i] = d >= DIM_V ? 0.0f : V_TYPE ? half_to_float(((const u16*)at)[d]) : ((const float*)at)[d];
+        out[i] = d >= DIM_V ? 0.0f : V_TYPE ? half_of(((const u16*)at)[d], V_TYPE) : ((const float*)at)[d];
     }
 #endif
 }
@@ -79,6 +94,9 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) attend(Args args) {
         q[h][d] = h < num_heads ? args.q[((u64)row * NUM_HEADS + head + h) * DIM_K + d] : 0.0f;
     }
     const KvView& view = kv.views[view_of(kv, row)]; // all threads have stored their part of q after this
+#if K_CODED
+    rotate<DIM_K>(q[0], HEADS, (DIM_K + 3) / 4 * 4);
+#endif
     u32 end = num_cached(view, kv.layer, kv_head) + row - view.first_row + 1;
     u32 start = args.window && end > args.window ? end - args.window : 0;
     u32 num_tiles = (end - start + 31) / 32, tiles_per_part = (num_tiles + args.num_parts - 1) / args.num_parts;
@@ -110,14 +128,19 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) attend(Args args) {
         }
 #else
         for (int d = 0; d < DIM_K; d++) {
-            float one = K_TYPE ? half_to_float(((const u16*)at)[d]) : ((const float*)at)[d];
+#if K_CODED
+            float one = key_code(at, d);
+#else
+            float one = K_TYPE ? half_of(((const u16*)at)[d], K_TYPE) : ((const float*)at)[d];
+#endif
 #pragma unroll
             for (int h = 0; h < HEADS; h++) score[h] += q[h][d] * one;
         }
 #endif
+        float factor = K_CODED ? args.scale * *key_scale(block, key) : args.scale;
 #pragma unroll
         for (int h = 0; h < HEADS; h++) {
-            float value = score[h] * args.scale;
+            float value = score[h] * factor;
             if (args.softcap > 0) value = args.softcap * tanhf(value / args.softcap);
             if (first + lane >= end) value = NOTHING;
             float before = largest[h], now = fmaxf(before, warp_max(value));
@@ -129,13 +152,16 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) attend(Args args) {
             for (int i = 0; i < DIMS; i++) sum[h][i] *= shrink;
         }
         u64 value_address = (u64)value_at(block, key);
+        float weights[HEADS], part = V_CODED ? *value_scale(block, key) : 1.0f; // of codes: times their scale
+#pragma unroll
+        for (int h = 0; h < HEADS; h++) weights[h] = V_CODED ? score[h] * part : score[h];
         int count = min(32u, end - first);
         for (int j = 0; j < count; j++) {
             float value[DIMS];
             load_value((const u8*)__shfl_sync(FULL, value_address, j), lane, value);
 #pragma unroll
             for (int h = 0; h < HEADS; h++) {
-                float weight = __shfl_sync(FULL, score[h], j);
+                float weight = __shfl_sync(FULL, weights[h], j);
 #pragma unroll
                 for (int i = 0; i < DIMS; i++) sum[h][i] += weight * value[i];
             }
@@ -162,7 +188,10 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) attend(Args args) {
         }
         u64 query = (u64)row * NUM_HEADS + head + h;
         if (args.num_parts == 1) {
-            args.out[query * DIM_V + d] = value / weights;
+            if (V_CODED)
+                sums[0][h][d] = value / weights; // where this thread alone has read
+            else
+                args.out[query * DIM_V + d] = value / weights;
             if (d == 0 && !(weights > 0 && weights < INFINITY_F)) raise(args.fault, faults_of(weights));
         } else {
             float* to = args.partial + (query * args.num_parts + blockIdx.z) * (DIM_V + 2);
@@ -170,10 +199,17 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) attend(Args args) {
             if (d == 0) to[0] = all, to[1] = weights;
         }
     }
+#if V_CODED
+    if (args.num_parts > 1) return;
+    rotate<DIM_V>(sums[0][0], num_heads, DIM_V);
+    for (int i = threadIdx.x; i < num_heads * DIM_V; i += blockDim.x)
+        args.out[((u64)row * NUM_HEADS + head) * DIM_V + i] = sums[0][i / DIM_V][i % DIM_V];
+#endif
 }
 
 // One row and query head per block.
 extern "C" __global__ void __launch_bounds__(128) merge(Args args) {
+    __shared__ float rotated[DIM_V];
     wait_for_inputs();
     u64 query = (u64)blockIdx.x * NUM_HEADS + blockIdx.y;
     const float* parts = args.partial + query * args.num_parts * (DIM_V + 2);
@@ -191,7 +227,11 @@ extern "C" __global__ void __launch_bounds__(128) merge(Args args) {
             float weight = weight_of(part[0], all);
             if (weight != 0) value += weight * part[2 + d];
         }
-        args.out[query * DIM_V + d] = value / weights;
+        rotated[d] = value / weights;
     }
+#if V_CODED
+    rotate<DIM_V>(rotated, 1, DIM_V);
+#endif
+    for (int d = threadIdx.x; d < DIM_V; d += blockDim.x) args.out[query * DIM_V + d] = rotated[d];
     if (threadIdx.x == 0 && !(weights > 0 && weights < INFINITY_F)) raise(args.fault, faults_of(weights));
 }

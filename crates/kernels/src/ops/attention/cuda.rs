@@ -5,16 +5,16 @@ use device::Feature;
 use device::cuda::{Constant, CudaError, FaultPlace, Grid, Kernel, Source};
 
 use super::{Args, Attention, Desc};
-use crate::cuda::{KV, Kv, Launcher, PRELUDE, has_codec, kv_constants};
+use crate::cuda::{KV, Kv, Launcher, PRELUDE, kv_constants};
 use crate::kv::{KvLayout, KvType};
 use crate::variant::{Exactness, Launch, Variant};
 
-/// Caches of f32 and f16, head dimensions up to 256.
+/// Caches of any type, head dimensions up to 256; codes become numbers as they are read.
 pub const VARIANT: Variant<Attention> = Variant {
     id: "attention/f32/cuda",
     needs: &[Feature::Cuda],
     exactness: Exactness::Reordered { ulp: 32 },
-    accepts: |desc| has_codec(&desc.layout) && desc.layout.head_dim_k <= 256 && desc.layout.head_dim_v <= 256,
+    accepts: |desc| desc.layout.check().is_ok() && desc.layout.head_dim_k <= 256 && desc.layout.head_dim_v <= 256,
     launch: Launch::Cuda(attention),
 };
 
@@ -22,7 +22,7 @@ pub const VARIANT: Variant<Attention> = Variant {
 /// 2^-11.
 pub const HALVES: Variant<Attention> = Variant {
     id: "attention/f16/cuda-mma",
-    needs: &[Feature::Cuda, Feature::TensorCores],
+    needs: &[Feature::Cuda],
     exactness: Exactness::Rounded { rel_ppb: 1_100_000 },
     accepts: |desc| {
         let KvLayout { k, v, head_dim_k, head_dim_v, block_size, .. } = desc.layout;

@@ -19,7 +19,7 @@ struct Args {
 };
 
 #define WARPS (DIM_K > 128 ? 4 : 8)
-#define AHEAD (DIM_K <= 128) // larger heads leave no registers for a second block
+#define AHEAD (DIM_K <= 128) // larger heads leave no registers for a second block, nor for queries
 #define HEADS (GROUP < 8 ? GROUP : 8)
 #define PASSES ((GROUP + 7) / 8)
 #define DIM DIM_K
@@ -61,6 +61,7 @@ __device__ __forceinline__ void load(Tile& tile, const u8* at, int g, int t) {
 
 extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) decode(Args args) {
     __shared__ float sums[WARPS][HEADS][DIM], maxima[WARPS][HEADS], totals[WARPS][HEADS];
+    __shared__ uint2 queries[AHEAD ? 1 : 2 * CHUNKS][32];
     __shared__ bool is_last;
     let_next_start();
     const Kv& kv = args.kv;
@@ -99,6 +100,12 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) decode(Args args) {
         q[2 * j][0] = pair(low.x, low.y), q[2 * j][1] = pair(low.z, low.w);
         q[2 * j + 1][0] = pair(high.x, high.y), q[2 * j + 1][1] = pair(high.z, high.w);
     }
+    if (!AHEAD) {
+        if (warp == 0)
+#pragma unroll
+            for (int j = 0; j < 2 * CHUNKS; j++) queries[AHEAD ? 0 : j][lane] = uint2{q[j][0], q[j][1]};
+        __syncthreads();
+    }
     float sum[4 * HALVES][4] = {}; // dimensions times heads
     float largest = NOTHING, total = 0; // of head g
     if (block + WARPS < to) at = block_of(kv, view, kv_head, (block + WARPS) * 16);
@@ -108,12 +115,15 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) decode(Args args) {
         if (AHEAD && block + 2 * WARPS < to) at = block_of(kv, view, kv_head, (block + 2 * WARPS) * 16);
         float score[2][4] = {};
 #pragma unroll
-        for (int j = 0; j < CHUNKS; j++)
+        for (int j = 0; j < CHUNKS; j++) {
+            uint2 low = AHEAD ? uint2{q[2 * j][0], q[2 * j][1]} : queries[AHEAD ? 0 : 2 * j][lane];
+            uint2 high = AHEAD ? uint2{q[2 * j + 1][0], q[2 * j + 1][1]} : queries[AHEAD ? 0 : 2 * j + 1][lane];
 #pragma unroll
             for (int i = 0; i < 2; i++) {
-                mma(score[i], q[2 * j][0], 0, q[2 * j][1], 0, tile.k[i][j].x, tile.k[i][j].y);
-                mma(score[i], q[2 * j + 1][0], 0, q[2 * j + 1][1], 0, tile.k[i][j].z, tile.k[i][j].w);
+                mma(score[i], low.x, 0, low.y, 0, tile.k[i][j].x, tile.k[i][j].y);
+                mma(score[i], high.x, 0, high.y, 0, tile.k[i][j].z, tile.k[i][j].w);
             }
+        }
         if (!AHEAD) load_values(tile, block_of(kv, view, kv_head, block * 16), g, t);
         float now = largest;
 #pragma unroll
@@ -160,6 +170,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) decode(Args args) {
                 mma(sum[4 * h + i], low_halves(a[i], b[i]), high_halves(a[i], b[i]), low_halves(c[i], d[i]),
                     high_halves(c[i], d[i]), weights[0], weights[1]);
         }
+        if (!AHEAD) __syncwarp(); // keys that are loaded before these values are done with would need their registers
         if (!AHEAD && block + WARPS < to) load(next, block_of(kv, view, kv_head, (block + WARPS) * 16), g, t);
     }
     total += __shfl_xor_sync(FULL, total, 1);
@@ -229,7 +240,8 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) decode(Args args) {
         }
         weights = warp_sum(weights);
 #pragma unroll
-        for (int d = 4 * lane; d < DIM; d += 128) {
+        for (int first = 0; first < DIM; first += 128) {
+            int d = first + 4 * lane < DIM ? first + 4 * lane : 0; // without a place of their own lanes go along
             float4 value = {0, 0, 0, 0};
             const float* from = parts + (u64)h * args.num_parts * DIM + d;
 #pragma unroll
@@ -238,10 +250,11 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) decode(Args args) {
                 for (u32 p = 0; p < 32; p++) {
                     if (32 * i + p >= num_live) break;
                     float4 part = __ldcg((const float4*)(from + (u64)(32 * i + p) * DIM));
-                    float weight = __shfl_sync(__activemask(), stat[i].x, p);
+                    float weight = __shfl_sync(FULL, stat[i].x, p);
                     value.x += weight * part.x, value.y += weight * part.y;
                     value.z += weight * part.z, value.w += weight * part.w;
                 }
+            if (first + 4 * lane >= DIM) continue;
             float inverse = 1.0f / weights;
             *(float4*)(args.out + (query + h) * DIM + d) =
                 float4{value.x * inverse, value.y * inverse, value.z * inverse, value.w * inverse};

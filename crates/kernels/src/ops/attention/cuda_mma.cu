@@ -5,6 +5,49 @@
 // the same at columns 2t + 8, 2t + 9; `b` rows 2t, 2t + 1, then 2t + 8, 2t + 9 of column g; `c` columns 2t, 2t + 1 of
 // rows g, then g + 8.
 
+#ifdef EMULATED
+static __attribute__((aligned(1024))) u8 shared[256 << 10];
+#define SHARED
+__device__ __forceinline__ float product(u32 a, u32 b) {
+    float2 x = halves_to_floats(a), y = halves_to_floats(b);
+    return x.x * y.x + x.y * y.y;
+}
+__device__ __forceinline__ void mma(float c[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+    u64 low[32], high[32], b[32]; // of all lanes: a0 and a1, a2 and a3, b0 and b1
+    memcpy(low, exchange(a0 | (u64)a1 << 32), sizeof low);
+    memcpy(high, exchange(a2 | (u64)a3 << 32), sizeof high);
+    memcpy(b, exchange(b0 | (u64)b1 << 32), sizeof b);
+    int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    for (int i = 0; i < 4; i++)
+        for (int k = 0; k < 4; k++) {
+            u64 column = b[(2 * t + i % 2) * 4 + k];
+            int row = 4 * g + k, half = i / 2 * 32;
+            c[i] += product(low[row] >> half, column) + product(high[row] >> half, column >> 32);
+        }
+}
+
+__device__ __forceinline__ u32 shared_address(const void* at) { return (const u8*)at - shared; }
+__device__ __forceinline__ void copy_16(u32 to, const void* from, bool there) {
+    *(uint4*)(shared + to) = there ? *(const uint4*)from : uint4{0, 0, 0, 0};
+}
+__device__ __forceinline__ void copies_sent() {}
+template <int LEFT> __device__ __forceinline__ void copies_done() {}
+__device__ __forceinline__ void store_16(u32 at, u32 a, u32 b, u32 c, u32 d) { *(uint4*)(shared + at) = uint4{a, b, c, d}; }
+__device__ __forceinline__ void load_four(u32 out[4], u32 at) {
+    auto rows = exchange(at);
+    int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    for (int i = 0; i < 4; i++) out[i] = ((const u32*)(shared + rows[8 * i + g]))[t];
+}
+__device__ __forceinline__ void load_four_turned(u32 out[4], u32 at) {
+    auto rows = exchange(at);
+    int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    auto value = [&](int row) { return (u32)((const u16*)(shared + rows[row]))[g]; };
+    for (int i = 0; i < 4; i++) out[i] = value(8 * i + 2 * t) | value(8 * i + 2 * t + 1) << 16;
+}
+__device__ __forceinline__ float exp2_of(float x) { return exp2f(x); }
+__device__ __forceinline__ u32 pair(float low, float high) { return floats_to_halves(low, high); }
+#else
+#define SHARED extern __shared__ __align__(1024) u8 shared[]
 __device__ __forceinline__ void mma(float c[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
@@ -45,6 +88,7 @@ __device__ __forceinline__ u32 pair(float low, float high) {
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
     return both;
 }
+#endif
 
 #define LOG2E 1.4426950408889634f
 #define NOTHING (-INFINITY_F)

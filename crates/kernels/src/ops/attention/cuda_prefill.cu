@@ -76,7 +76,7 @@ __device__ __forceinline__ void send_for(u32 to, const Kv& kv, const Sources& so
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, DIM > 128 ? 1 : 2) prefill(Args args) {
-    extern __shared__ __align__(1024) u8 shared[];
+    SHARED;
     wait_for_inputs();
     const Kv& kv = args.kv;
     u32 index, first_row, head = blockIdx.x, kv_head = head / GROUP;

@@ -4,15 +4,15 @@ use device::Feature;
 use device::cuda::{CudaError, FaultPlace, Grid, Kernel, Source};
 
 use super::{Args, Desc, EXACTNESS, KvStore};
-use crate::cuda::{KV, Kv, Launcher, PRELUDE, has_codec, kv_constants};
+use crate::cuda::{KV, Kv, Launcher, PRELUDE, kv_constants};
 use crate::variant::{Launch, Variant};
 
-/// Caches of f32 and f16.
+/// Caches of any type.
 pub const VARIANT: Variant<KvStore> = Variant {
     id: "kv_store/any/cuda",
     needs: &[Feature::Cuda],
     exactness: EXACTNESS,
-    accepts: |desc| has_codec(&desc.layout),
+    accepts: |desc| desc.layout.check().is_ok(),
     launch: Launch::Cuda(kv_store),
 };
 

@@ -5,6 +5,8 @@
 use device::Feature;
 use device::cuda::{CudaError, Grid, Kernel, Queue, Source};
 
+use gguf::DType;
+
 use super::{Args, Desc, Input, Matmul, cuda_half};
 use crate::cuda::{BLOCKS, Launcher, PRELUDE, TILES, blocks, type_constant};
 use crate::op::Rows;
@@ -54,6 +56,22 @@ const ONE_SHARED_BYTES: usize = 99 << 10;
 const RESERVED_BYTES: usize = 2 << 10;
 /// Most rows for which integer products are faster than halves, whose weights have to be made first.
 const MOST_ROWS: usize = 128;
+
+/// Has a queue that rehearses compile the kernels for weights of a type, in shapes that models of 1 to 70 thousand
+/// million weights have: how a kernel divides its work, and so its constants, come from the shape.
+pub(crate) fn compile_tiles(launcher: &Launcher<'_>, weight: DType) -> Vec<Result<(), CudaError>> {
+    const SHAPES: [(usize, usize); 4] = [(2048, 2048), (4096, 4096), (28672, 8192), (8192, 28672)];
+    let ways = SHAPES.iter().flat_map(|&shape| Rows::ALL.map(|rows| (shape, rows)));
+    let compile = |((n, k), rows)| {
+        let row_bytes = k / weight.block_len() * weight.block_bytes();
+        let desc = Desc { weight, form: Form::Tiles, input: Input::Q8, n, k, row_bytes, bias: false, rows };
+        let (weight, bias, x) = (std::ptr::null(), std::ptr::null(), std::ptr::null());
+        let args = Args { weight, bias, x, out: std::ptr::null_mut(), num_rows: MOST_ROWS + 1 };
+        // SAFETY: a queue that rehearses follows no address.
+        unsafe { if rows == Rows::Many { many(&desc, &args, launcher) } else { dot(&desc, &args, launcher) } }
+    };
+    ways.map(compile).collect()
+}
 
 unsafe fn dot(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), CudaError> {
     if launcher.queue.is_rehearsing() {

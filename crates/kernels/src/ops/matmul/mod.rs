@@ -48,6 +48,8 @@ use crate::packed::{Form, Packing};
 use crate::tiles::Tiling;
 use crate::variant::{Exactness, Launch, Variant, any};
 
+pub(crate) use cuda_tiles::compile_tiles;
+
 /// The operation.
 pub struct Matmul;
 
