@@ -122,7 +122,9 @@ impl Llm {
         let kv_token_bytes = groups.iter().map(|group| group.run_bytes() / u64::from(group.block_size)).sum();
         let limits = capacity::limits(options, hparams.context_length, &groups)?;
         let form = options.gpu_form(&techniques);
+        let has_gpu = gpu.is_some();
         let taken = gpu.map(|gpu| gpu.take(options, &graph, &weights, &groups, &limits, form)).transpose()?.flatten();
+        let no_room = has_gpu && taken.is_none() && options.gpu_layers == GpuLayers::Fit;
         let (queue, offload) = taken.unzip();
         let graph = divide(graph, offload.as_ref());
         let groups = Runner::groups(&graph, k, v)?;
@@ -154,9 +156,16 @@ impl Llm {
             weights.repack(&matrices, &mut pool, progress).map_err(named)?;
         }
         let weights = Arc::new(weights);
-        runner_options.key_fittings =
-            calibration::key_fittings(&graph, &weights, &tokenizer, &runner_options, limits.context)?;
-        let runner = Runner::with_gpu(&graph, &weights, &cache, &runner_options, queue).map_err(named)?;
+        // The GPU's kernels store keys as they are, and what one of them stored any plan may have to read.
+        if runner_options.offload.is_none() {
+            runner_options.key_fittings =
+                calibration::key_fittings(&graph, &weights, &tokenizer, &runner_options, limits.context)?;
+        }
+        let mut runner = Runner::with_gpu(&graph, &weights, &cache, &runner_options, queue).map_err(named)?;
+        if no_room {
+            let why = "it has no room for a single layer".to_owned();
+            runner.tell(Notice::Fallback { what: "the GPU".to_owned(), why });
+        }
         let rules = Rules { max_waiting: options.max_waiting, ..Rules::of(&limits) };
         let rules = if options.batch_invariant { rules.with_fixed_chunks() } else { rules };
         runner.check_injections()?;
