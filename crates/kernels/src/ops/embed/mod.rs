@@ -12,8 +12,8 @@ use crate::launch::{Frame, RowSet, Slot, Weight};
 use crate::op::{Op, OpKind};
 use crate::packed::Form;
 use crate::rows::row_mut;
-use crate::variant::{Exactness, Launch, Variant, any};
-use crate::weights::RowReader;
+use crate::variant::{Exactness, Launch, Variant};
+use crate::weights::{RowReader, is_readable};
 
 /// The operation.
 pub struct Embed;
@@ -75,7 +75,7 @@ const REFERENCE: Variant<Embed> = Variant {
     id: "embed/any/reference",
     needs: &[],
     exactness: Exactness::Bitwise,
-    accepts: any,
+    accepts: |desc| is_readable(desc.table, desc.form),
     launch: Launch::Cpu(|desc: &Desc, args: &Args, shard: &Shard<'_>| {
         // SAFETY: bound to live memory; the engine admits only ids below the vocabulary size.
         unsafe {

@@ -46,7 +46,8 @@ use crate::op::{Op, OpKind, Rows};
 use crate::ops::quantize;
 use crate::packed::{Form, Packing};
 use crate::tiles::Tiling;
-use crate::variant::{Exactness, Launch, Variant, any};
+use crate::variant::{Exactness, Launch, Variant};
+use crate::weights::is_readable;
 
 pub(crate) use cuda_tiles::compile_tiles;
 
@@ -181,7 +182,7 @@ const REFERENCE: Variant<Matmul> = Variant {
     id: "matmul/any/reference",
     needs: &[],
     exactness: Exactness::Bitwise,
-    accepts: any,
+    accepts: |desc| is_readable(desc.weight, desc.form),
     // SAFETY: the plan binds live memory; see `Launch::Cpu`.
     launch: Launch::Cpu(|desc: &Desc, args: &Args, shard: &Shard<'_>| unsafe { reference::matmul(desc, args, shard) }),
 };

@@ -10,11 +10,14 @@ use super::{Args, Desc, Input};
 use crate::ops::quantize::{BLOCK, Q8Row, q8_row};
 use crate::rows::row_mut;
 use crate::scratch::{Carve, with_scratch};
-use crate::weights::RowReader;
+use crate::weights::{RowReader, is_readable};
 
 /// Quantised weights, int8 activations.
 pub fn accepts(desc: &Desc) -> bool {
-    desc.input == Input::Q8 && desc.weight.is_quantized() && desc.k.is_multiple_of(BLOCK)
+    desc.input == Input::Q8
+        && desc.weight.is_quantized()
+        && desc.k.is_multiple_of(BLOCK)
+        && is_readable(desc.weight, desc.form)
 }
 
 /// The kernel for AVX2. Tiles are runs of weight rows.
