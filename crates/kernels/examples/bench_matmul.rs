@@ -79,17 +79,7 @@ fn time(pool: &mut Pool, hardware: &Hardware, filter: &str, label: &str, desc: D
         };
         let step = Step::<Matmul> { desc, slots, variant };
         let steps: Vec<Box<dyn Run>> = vec![Box::new(step)];
-        let frame = Frame {
-            arena: arena.as_ptr(),
-            tokens: std::ptr::null(),
-            positions: std::ptr::null(),
-            num_rows,
-            output_rows: std::ptr::null(),
-            num_outputs: 0,
-            groups: std::ptr::null(),
-            logits: std::ptr::null(),
-            num_logits: 0,
-        };
+        let frame = Frame::over(arena.as_ptr(), num_rows);
         let start = Instant::now();
         let mut seconds = f64::INFINITY;
         while start.elapsed().as_millis() < 200 {

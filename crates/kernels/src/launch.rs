@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::ops::Range;
+use std::ptr;
 
 use device::cuda::CudaError;
 use device::{Pool, PoolError, Shard};
@@ -129,6 +130,21 @@ pub struct Frame {
 unsafe impl Sync for Frame {}
 
 impl Frame {
+    /// Of `num_rows` rows in an arena: for operations that read neither tokens nor caches.
+    pub fn over(arena: *mut u8, num_rows: usize) -> Self {
+        Self {
+            arena,
+            tokens: ptr::null(),
+            positions: ptr::null(),
+            num_rows,
+            output_rows: ptr::null(),
+            num_outputs: 0,
+            groups: ptr::null(),
+            logits: ptr::null(),
+            num_logits: 0,
+        }
+    }
+
     /// Address of a slot.
     pub fn at<T>(&self, slot: Slot) -> *mut T {
         self.arena.wrapping_add(slot.0).cast()

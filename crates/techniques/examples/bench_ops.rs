@@ -86,7 +86,7 @@ impl Bench<'_> {
         let slots = attention::Slots { q: Slot(0), out: Slot(bytes), scratch: Slot(2 * bytes), fit: None };
         let arena = Buffer::zeroed(2 * bytes + attention::scratch_bytes(&desc(0), num_rows), "activations")?;
         fill(&arena, noise);
-        let frame = Frame { num_rows, groups: &kv, ..frame(&arena) };
+        let frame = Frame { groups: &kv, ..Frame::over(arena.as_ptr(), num_rows) };
         let pairs: usize = (0..num_rows).map(|row| context + row + 1).sum();
         let flop = 4 * pairs * num_heads * head_dim * num_layers;
         let read = (context + 1) * 2 * num_kv_heads * kv_type.bytes(head_dim) * num_layers;
@@ -161,7 +161,7 @@ impl Bench<'_> {
         let table: Vec<u32> = (0..32).map(|block| block * num_kv_heads as u32).collect();
         let view = view(&table, num_kv_heads, 0, 512);
         let kv = KvFrame { storage: storage.as_ptr(), views: &view, num_views: 1 };
-        let frame = Frame { num_rows: 512, groups: &kv, ..frame(arena) };
+        let frame = Frame { groups: &kv, ..Frame::over(arena.as_ptr(), 512) };
         let slots = kv_store::Slots { k: Slot(0), v: Slot(arena.len() / 3), fit: None };
         let desc = kv_store::Desc { layout, group: 0, layer: 0 };
         let label = format!("8 x 128 {}, 512 rows", kv_type.name());
@@ -177,7 +177,7 @@ impl Bench<'_> {
         slots: O::Slots,
         label: &str,
     ) -> Outcome {
-        let frame = Frame { num_rows, ..frame(arena) };
+        let frame = Frame::over(arena.as_ptr(), num_rows);
         self.passes::<O>(&frame, num_rows * bytes_per_row, desc, slots, &format!("{label}, {num_rows} rows"))
     }
 
@@ -243,21 +243,6 @@ fn view(table: &[u32], num_kv_heads: usize, context: usize, num_rows: usize) -> 
         context: context as u32,
         first_row: 0,
         num_rows: num_rows as u32,
-    }
-}
-
-/// A frame over `arena` without rows.
-fn frame(arena: &Buffer) -> Frame {
-    Frame {
-        arena: arena.as_ptr(),
-        tokens: std::ptr::null(),
-        positions: std::ptr::null(),
-        num_rows: 0,
-        output_rows: std::ptr::null(),
-        num_outputs: 0,
-        groups: std::ptr::null(),
-        logits: std::ptr::null(),
-        num_logits: 0,
     }
 }
 

@@ -71,17 +71,7 @@ pub fn attend_with(
         num_rows: num_rows as u32,
     };
     let kv = KvFrame { storage: storage.as_ptr(), views: &view, num_views: 1 };
-    let frame = Frame {
-        arena: arena.as_ptr(),
-        tokens: std::ptr::null(),
-        positions: std::ptr::null(),
-        num_rows,
-        output_rows: std::ptr::null(),
-        num_outputs: 0,
-        groups: &kv,
-        logits: std::ptr::null(),
-        num_logits: 0,
-    };
+    let frame = Frame { groups: &kv, ..Frame::over(arena.as_ptr(), num_rows) };
     let slots = Slots { q: Slot(0), out: Slot(bytes), scratch: Slot(2 * bytes), fit };
     let steps = [Box::new(Step::<Attention> { desc: *desc, slots, variant }) as Box<dyn Run>];
     // SAFETY: the frame describes the buffers above, which live until the end; the variant can run here.

@@ -270,17 +270,7 @@ mod tests {
     }
 
     fn frame() -> Frame {
-        Frame {
-            arena: std::ptr::null_mut(),
-            tokens: std::ptr::null(),
-            positions: std::ptr::null(),
-            num_rows: NUM_ROWS,
-            output_rows: std::ptr::null(),
-            num_outputs: 1,
-            groups: std::ptr::null(),
-            logits: std::ptr::null(),
-            num_logits: 0,
-        }
+        Frame { num_outputs: 1, ..Frame::over(std::ptr::null_mut(), NUM_ROWS) }
     }
 
     fn quantize(x: Slot, out: Slot) -> Box<dyn Run> {

@@ -170,15 +170,10 @@ impl DeviceSide {
         let group = |group| KvFrame { storage: storage(group), views: std::ptr::null(), num_views: 1 };
         let groups: Vec<KvFrame> = self.groups.iter().map(group).collect();
         let frame = Frame {
-            arena: self.arena.as_ptr(),
-            tokens: std::ptr::null(),
-            positions: std::ptr::null(),
-            num_rows: program.max_rows,
-            output_rows: std::ptr::null(),
             num_outputs: program.max_outputs,
             groups: groups.as_ptr(),
-            logits: std::ptr::null(),
             num_logits: program.vocab_size,
+            ..Frame::over(self.arena.as_ptr(), program.max_rows)
         };
         self.queue.rehearse(true);
         let mut on_gpu = program.segments.iter().filter(|segment| segment.place == Place::Cuda);
