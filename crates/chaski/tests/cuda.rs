@@ -2,39 +2,16 @@
 //! memory of their own, so that what a plan for a GPU copies, chooses and launches is held against the plan for the CPU
 //! on machines without one. Without a C++ compiler the tests say so and prove nothing.
 
-#[path = "../../kernels/examples/cuda/emulator.rs"]
-mod emulator;
-
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod emulated;
 
 use chaski::{Gpu, GpuLayers, Llm, Options, PlanKind};
-use device::cuda::{Arch, Jit, Libraries, Queue};
+use emulated::{emulator, fixture, gpu, has_compiler};
 use engine::batch::{Batch, Outputs, SeqId};
 use engine::technique::{Mode, Switch};
 use kernels::KvType;
 
 const PROMPT: [u32; 11] = [3, 17, 40, 8, 25, 31, 12, 9, 50, 33, 21];
 const OTHER: [u32; 5] = [7, 7, 30, 2, 19];
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name)
-}
-
-fn has_compiler() -> bool {
-    let found = Command::new("c++").arg("--version").output().is_ok();
-    if !found {
-        println!("skipped: no C++ compiler");
-    }
-    found
-}
-
-fn emulated() -> Gpu {
-    let libraries = Libraries::open(&[]);
-    let jit = Jit::new(&libraries, Arch { major: 8, minor: 0 }, None);
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulated-kernels");
-    Gpu::of(Queue::emulated(jit, Box::new(emulator::Emulator::new(folder))))
-}
 
 fn open(name: &str, options: &Options, gpu: Option<Gpu>) -> Llm {
     Llm::open_on(&fixture(name), options, gpu, &mut |_, _| {}).unwrap()
@@ -88,7 +65,7 @@ fn difference(a: &[f32], b: &[f32]) -> f32 {
 fn agree(name: &str, layers: GpuLayers, plan: PlanKind, allowed: f32) -> Llm {
     let options =
         Options { context: 64, num_sequences: 2, kv_unified: true, gpu_layers: layers, plan, ..Options::default() };
-    let mut on_gpu = open(name, &options, Some(emulated()));
+    let mut on_gpu = open(name, &options, Some(gpu(emulator())));
     let expected = logits(&mut open(name, &options, None));
     let found = logits(&mut on_gpu);
     let difference = difference(&expected, &found);
@@ -133,7 +110,7 @@ fn weights_in_tiles_give_the_same_answers() {
     let marlin = Switch { id: "marlin".to_owned(), mode: Mode::On, knobs: Vec::new() };
     let tiled = Options { techniques: vec![marlin], ..plain.clone() };
     let name = "llama-q8_0.gguf";
-    let mut on_gpu = open(name, &tiled, Some(emulated()));
+    let mut on_gpu = open(name, &tiled, Some(gpu(emulator())));
     let expected = logits(&mut open(name, &plain, None));
     let difference = difference(&expected, &logits(&mut on_gpu));
     assert!(difference <= 0.05, "{difference}");
@@ -144,7 +121,7 @@ fn weights_in_tiles_give_the_same_answers() {
 #[test]
 fn no_layers_are_no_gpu() {
     let options = Options { context: 64, gpu_layers: GpuLayers::Count(0), ..Options::default() };
-    let llm = open("llama.gguf", &options, Some(emulated()));
+    let llm = open("llama.gguf", &options, Some(gpu(emulator())));
     assert_eq!(llm.gpu_layers().0, 0);
     assert!(llm.explain().iter().all(|row| !row.variant.contains("cuda")));
 }
@@ -168,7 +145,7 @@ fn caches_of_all_types_agree_with_the_cpu() {
             kv_type_v,
             ..Options::default()
         };
-        let mut on_gpu = open("llama.gguf", &options, Some(emulated()));
+        let mut on_gpu = open("llama.gguf", &options, Some(gpu(emulator())));
         let mut on_cpu = open("llama.gguf", &options, None);
         let all = |llm: &mut Llm| [logits(llm), shifted(llm)].concat();
         let difference = difference(&all(&mut on_cpu), &all(&mut on_gpu));
@@ -186,7 +163,8 @@ fn steps_one_by_one_agree_with_the_cpu() {
         return;
     }
     let options = Options { context: 64, gpu_layers: GpuLayers::Fit, plan: PlanKind::Exact, ..Options::default() };
-    let (mut on_cpu, mut on_gpu) = (open("llama.gguf", &options, None), open("llama.gguf", &options, Some(emulated())));
+    let (mut on_cpu, mut on_gpu) =
+        (open("llama.gguf", &options, None), open("llama.gguf", &options, Some(gpu(emulator()))));
     let mut batch = Batch::default();
     batch.push(SeqId(0), &PROMPT, 0, Outputs::Last);
     let mut left: Vec<(String, Vec<f32>)> = Vec::new();

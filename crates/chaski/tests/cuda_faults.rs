@@ -2,17 +2,15 @@
 //! device that is lost. They are put into an emulated GPU (`kernels/examples/cuda`); where one is met there is a reason
 //! that names the thing, and what can fall back does. Tests that run kernels need a C++ compiler and say so without one.
 
-#[path = "../../kernels/examples/cuda/emulator.rs"]
-mod emulator;
+mod emulated;
 
 use std::ffi::c_void;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chaski::{Error, Gpu, GpuLayers, Llm, Options, PlanKind};
-use device::cuda::{Arch, CudaError, Grid, Jit, Kernel, Libraries, Queue, StandIn};
+use device::cuda::{CudaError, Grid, Kernel, Libraries, StandIn};
+use emulated::{Emulator, emulator, fixture, gpu, has_compiler};
 use engine::batch::{Batch, Outputs, SeqId};
 use engine::request::{NoText, Report, Request, WhenFull};
 use engine::sampler::{Params, Sampler, VocabInfo};
@@ -24,7 +22,7 @@ const PROMPT: [u32; 9] = [3, 17, 40, 8, 25, 31, 12, 9, 50];
 
 /// An emulated GPU with faults.
 struct Faulty {
-    emulator: emulator::Emulator,
+    emulator: Emulator,
     free_bytes: usize,
     /// Memory for this is refused.
     refused: &'static str,
@@ -36,9 +34,7 @@ struct Faulty {
 
 impl Faulty {
     fn sound() -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulated-kernels");
-        let (emulator, lost) = (emulator::Emulator::new(folder), Arc::default());
-        Self { emulator, free_bytes: usize::MAX, refused: "", broken: "", lost }
+        Self { emulator: emulator(), free_bytes: usize::MAX, refused: "", broken: "", lost: Arc::default() }
     }
 
     fn check(&self, call: &'static str) -> Result<(), CudaError> {
@@ -80,29 +76,12 @@ impl StandIn for Faulty {
     }
 }
 
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name)
-}
-
-fn has_compiler() -> bool {
-    let found = Command::new("c++").arg("--version").output().is_ok();
-    if !found {
-        println!("skipped: no C++ compiler");
-    }
-    found
-}
-
 fn options(gpu_layers: GpuLayers) -> Options {
     Options { context: 64, num_sequences: 2, kv_unified: true, gpu_layers, plan: PlanKind::Exact, ..Options::default() }
 }
 
 fn open(name: &str, layers: GpuLayers, faulty: Option<Faulty>) -> Result<Llm, Error> {
     Llm::open_on(&fixture(name), &options(layers), faulty.map(gpu), &mut |_, _| {})
-}
-
-fn gpu(faulty: Faulty) -> Gpu {
-    let jit = Jit::new(&Libraries::open(&[]), Arch { major: 8, minor: 0 }, None);
-    Gpu::of(Queue::emulated(jit, Box::new(faulty)))
 }
 
 fn logits(llm: &mut Llm) -> Vec<f32> {
