@@ -13,6 +13,7 @@ mod docs;
 mod fixtures;
 mod process;
 mod python;
+mod suite;
 mod tidy;
 
 use anyhow::{Result, bail};

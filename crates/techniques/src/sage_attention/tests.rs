@@ -129,7 +129,7 @@ fn loss(truth: &[f32], found: &[f32]) -> (f64, f64) {
 /// Whether this machine has what the kernel needs; says so where it has not.
 fn can_run() -> bool {
     let missing = AVX512VNNI.needs.iter().find(|&&feature| !Hardware::probe().has(feature));
-    missing.inspect(|feature| println!("not run: needs {}", feature.name())).is_none()
+    missing.inspect(|feature| println!("skipped: needs {}", feature.name())).is_none()
 }
 
 #[test]
