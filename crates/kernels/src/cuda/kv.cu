@@ -110,6 +110,49 @@ template <int TYPE> __device__ __forceinline__ u32 store(u8* at, int i, float va
     return well ? 0 : faults_of(value);
 }
 
+// The nearest of 4-bit codes.
+__device__ __forceinline__ float nearest_of_four(float value, float factor) {
+    float at = fminf(fmaxf(__fmul_rn(value, factor), -8.0f), 7.0f);
+    return __fsub_rn(__fadd_rn(at, 12582912.0f), 12582912.0f);
+}
+
+// Scale and factor of 4-bit codes, of those that the largest value alone would have: `scale_of_four` of `kv/code.rs`, to
+// the last bit. All threads of a block together.
+template <int DIM> __device__ __forceinline__ float2 scale_of_four(const float* x, float scale, float factor) {
+    const int CUTS = 12, LANES = 16;
+    __shared__ float products[CUTS][LANES], squares[CUTS][LANES];
+    __shared__ float2 found[CUTS]; // how much is hit, scale
+    const float cuts[CUTS] = {1.0f, 0.96f, 0.92f, 0.88f, 0.84f, 0.8f, 0.76f, 0.72f, 0.68f, 0.64f, 0.6f, 0.56f};
+    for (int p = threadIdx.x; p < CUTS * LANES; p += blockDim.x) {
+        int cut = p / LANES, lane = p % LANES;
+        float product = 0, square = 0, cut_factor = __fdiv_rn(factor, cuts[cut]);
+        for (int i = lane; i < DIM; i += LANES) {
+            float code = nearest_of_four(x[i], cut_factor);
+            product = __fadd_rn(product, __fmul_rn(code, x[i]));
+            square = __fadd_rn(square, __fmul_rn(code, code));
+        }
+        products[cut][lane] = product, squares[cut][lane] = square;
+    }
+    __syncthreads();
+    for (int cut = threadIdx.x; cut < CUTS; cut += blockDim.x) {
+        float product = products[cut][0], square = squares[cut][0];
+        for (int lane = 1; lane < LANES; lane++) {
+            product = __fadd_rn(product, products[cut][lane]);
+            square = __fadd_rn(square, squares[cut][lane]);
+        }
+        float ratio = __fdiv_rn(product, square);
+        found[cut] = float2{__fmul_rn(product, ratio), ratio};
+    }
+    __syncthreads();
+    float best = -INFINITY_F;
+    float2 chosen = {scale, factor};
+    for (int cut = 0; cut < CUTS; cut++) {
+        float hit = found[cut].x;
+        if (hit > best && hit < INFINITY_F) best = hit, chosen = float2{found[cut].y, __fdiv_rn(factor, cuts[cut])};
+    }
+    return chosen;
+}
+
 // Stores a vector as codes, whose first lies at `at`: all threads of a block together.
 template <int TYPE, bool KEY, int DIM>
 __device__ __forceinline__ u32 store_codes(u8* at, float* scale_at, const float* from) {
@@ -131,11 +174,17 @@ __device__ __forceinline__ u32 store_codes(u8* at, float* scale_at, const float*
         scale = NAN_F;
     else if (largest >= 1e-30f)
         scale = __fmul_rn(largest, 1.0f / most), factor = __fdiv_rn(most, largest);
+    if (TYPE == 4 && factor != 0) {
+        float2 chosen = scale_of_four<DIM>(x, scale, factor);
+        scale = chosen.x, factor = chosen.y;
+    }
     if (threadIdx.x == 0) *scale_at = scale;
     const int offset = TYPE == 4 ? 8 : KEY ? 128 : 0;
     // The nearest whole number, ties to even, ends up in the low bits.
     auto code = [&](int i) {
-        u32 bits = __float_as_uint(__fadd_rn(__fmul_rn(x[i], factor), 12582912.0f));
+        float at = __fmul_rn(x[i], factor);
+        if (TYPE == 4) at = fminf(fmaxf(at, -8.0f), 7.0f);
+        u32 bits = __float_as_uint(__fadd_rn(at, 12582912.0f));
         return (u8)((factor == 0 ? 0 : bits) + offset);
     };
     for (int b = threadIdx.x; b < CODES; b += blockDim.x) {
