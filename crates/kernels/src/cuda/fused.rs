@@ -76,9 +76,8 @@ fn rope(steps: &[Box<dyn Run>]) -> Option<Fused<'_>> {
         && (q.desc.head_dim, q.desc.rotary_dim) == (k.desc.head_dim, k.desc.rotary_dim)
         && q.desc.pairing == k.desc.pairing;
     let layout = &store.desc.layout;
-    let stored = store.slots.k == k.slots.x
-        && (k.desc.num_heads, k.desc.head_dim) == (layout.num_kv_heads, layout.head_dim_k)
-        && is_plain(layout);
+    let stored =
+        store.slots.k == k.slots.x && (k.desc.num_heads, k.desc.head_dim) == (layout.num_kv_heads, layout.head_dim_k);
     (alike && stored).then_some(Fused::Rope { q, k, store })
 }
 
@@ -94,7 +93,7 @@ pub(super) fn compile(queue: &Queue) -> Vec<Result<(), CudaError>> {
             let (k, v) = (*kv_type, *kv_type);
             let (head_dim_k, head_dim_v, block_size) = (head_dim, head_dim, 16);
             let layout = KvLayout { k, v, head_dim_k, head_dim_v, num_kv_heads, block_size };
-            for pairing in [Pairing::Adjacent, Pairing::Halves].into_iter().filter(|_| is_plain(&layout)) {
+            for pairing in [Pairing::Adjacent, Pairing::Halves] {
                 all.push(compile(&ROPE_SOURCE, "rope_store", &rope_constants(&layout, num_heads, pairing)));
             }
         }
@@ -107,11 +106,6 @@ fn rope_constants(layout: &KvLayout, num_heads: usize, pairing: Pairing) -> Vec<
     let mut constants = kv_constants(layout).to_vec();
     constants.extend([("NUM_HEADS", num_heads as i64), ("ADJACENT", i64::from(pairing == Pairing::Adjacent))]);
     constants
-}
-
-/// Whether keys and values are stored value by value.
-fn is_plain(layout: &KvLayout) -> bool {
-    !layout.k.is_quantized() && !layout.v.is_quantized()
 }
 
 #[repr(C)]

@@ -14,19 +14,24 @@ extern "C" __global__ void __launch_bounds__(128) rope_store(Args args) {
     let_next_start();
     u32 row = blockIdx.x, head = blockIdx.y, half = args.rotary_dim / 2, kv_head = 0;
     bool is_query = head < NUM_HEADS, is_key = !is_query && head < NUM_HEADS + NUM_KV_HEADS;
-    u8* to = nullptr;
+    u8 *to = nullptr, *block = nullptr;
+    u32 position = 0;
     if (!is_query) {
         kv_head = (head - NUM_HEADS) % NUM_KV_HEADS;
         const KvView& view = args.kv.views[view_of(args.kv, row)];
-        u32 position = num_cached(view, args.kv.layer, kv_head) + row - view.first_row;
-        u8* block = block_of(args.kv, view, kv_head, position);
+        position = num_cached(view, args.kv.layer, kv_head) + row - view.first_row;
+        block = block_of(args.kv, view, kv_head, position);
         to = is_key ? key_at(block, position) : value_at(block, position);
     }
     wait();
     u32 faults = 0;
     if (!is_query && !is_key) {
         const float* v = args.v + ((u64)row * NUM_KV_HEADS + kv_head) * DIM_V;
+#if V_CODED
+        faults |= store_codes<V_TYPE, false, DIM_V>(to, value_scale(block, position), v);
+#else
         for (int i = threadIdx.x; i < DIM_V; i += blockDim.x) faults |= store<V_TYPE>(to, i, v[i]);
+#endif
     } else {
         float* x = is_query ? args.q + ((u64)row * NUM_HEADS + head) * DIM_K
                             : args.k + ((u64)row * NUM_KV_HEADS + kv_head) * DIM_K;
@@ -37,11 +42,16 @@ extern "C" __global__ void __launch_bounds__(128) rope_store(Args args) {
             float left = __fsub_rn(__fmul_rn(first, cosine), __fmul_rn(second, sine));
             float right = __fadd_rn(__fmul_rn(first, sine), __fmul_rn(second, cosine));
             x[a] = left, x[b] = right;
-            if (is_key) faults |= store<K_TYPE>(to, a, left) | store<K_TYPE>(to, b, right);
+            if (is_key && !K_CODED) faults |= store<K_TYPE>(to, a, left) | store<K_TYPE>(to, b, right);
         }
+#if K_CODED
+        __syncthreads();
+        if (is_key) faults |= store_codes<K_TYPE, true, DIM_K>(to, key_scale(block, position), x);
+#else
         if (is_key)
             for (u32 i = args.rotary_dim + threadIdx.x; i < DIM_K; i += blockDim.x)
                 faults |= store<K_TYPE>(to, i, x[i]);
+#endif
     }
     if (faults) raise(args.fault, faults);
 }

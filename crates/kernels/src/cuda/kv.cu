@@ -206,6 +206,9 @@ __device__ __forceinline__ u32 store_codes(u8* at, float* scale_at, const float*
 // The view that `row` belongs to, found by all threads of a block together; views are in the order of their rows.
 __device__ __forceinline__ u32 view_of(const Kv& kv, u32 row) {
     __shared__ u32 found;
+    // Sequences that generate have a row each.
+    u32 same = min(row, kv.num_views - 1);
+    if (kv.views[same].first_row == row && kv.views[same].num_rows) return same;
     for (u32 i = threadIdx.x; i < kv.num_views; i += blockDim.x) {
         u32 first = kv.views[i].first_row;
         if (row >= first && row - first < kv.views[i].num_rows) found = i;

@@ -93,9 +93,11 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) attend(Args args) {
         int h = i / DIM_K, d = i % DIM_K;
         q[h][d] = h < num_heads ? args.q[((u64)row * NUM_HEADS + head + h) * DIM_K + d] : 0.0f;
     }
-    const KvView& view = kv.views[view_of(kv, row)]; // all threads have stored their part of q after this
+    const KvView& view = kv.views[view_of(kv, row)];
 #if K_CODED
     rotate<DIM_K>(q[0], HEADS, (DIM_K + 3) / 4 * 4);
+#else
+    __syncthreads(); // all threads have stored their part of q
 #endif
     u32 end = num_cached(view, kv.layer, kv_head) + row - view.first_row + 1;
     u32 start = args.window && end > args.window ? end - args.window : 0;

@@ -1,4 +1,4 @@
-//! `attention` on CUDA devices: on tensor cores over a cache of halves, in f32 for any shape. Keys are cut into parts
+//! `attention` on CUDA devices: on tensor cores over a cache of halves or codes, in f32 for any shape. Keys are cut into parts
 //! where rows and heads alone would leave multiprocessors without work.
 
 use device::Feature;
@@ -33,9 +33,43 @@ pub const HALVES: Variant<Attention> = Variant {
     launch: Launch::Cuda(halves),
 };
 
+/// Caches of 8- or 4-bit codes: single rows on tensor cores, where codes are exact as halves; rows of a prompt as
+/// [`VARIANT`].
+pub const CODES: Variant<Attention> = Variant {
+    id: "attention/codes/cuda-mma",
+    needs: &[Feature::Cuda],
+    exactness: HALVES.exactness,
+    accepts: |desc| {
+        let KvLayout { k, v, head_dim_k, head_dim_v, block_size, .. } = desc.layout;
+        let fits = match v {
+            KvType::Q8 => matches!(head_dim_k, 64 | 96 | 128 | 256),
+            KvType::Q4 => matches!(head_dim_k, 64 | 128 | 256),
+            _ => false,
+        };
+        fits && k.is_quantized() && head_dim_k == head_dim_v && block_size == 16
+    },
+    launch: Launch::Cuda(codes),
+};
+
 const DECODE: Source = Source {
     name: "attention_decode",
-    parts: &[PRELUDE, KV, include_str!("cuda_mma.cu"), include_str!("cuda_decode.cu")],
+    parts: &[
+        PRELUDE,
+        KV,
+        include_str!("cuda_mma.cu"),
+        include_str!("cuda_decode_halves.cu"),
+        include_str!("cuda_decode.cu"),
+    ],
+};
+const DECODE_CODES: Source = Source {
+    name: "attention_decode_codes",
+    parts: &[
+        PRELUDE,
+        KV,
+        include_str!("cuda_mma.cu"),
+        include_str!("cuda_decode_codes.cu"),
+        include_str!("cuda_decode.cu"),
+    ],
 };
 const PREFILL: Source = Source {
     name: "attention_prefill",
@@ -138,13 +172,33 @@ unsafe fn halves(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<()
     // SAFETY: the caller's promise.
     unsafe {
         if is_decode || both {
-            decode(desc, args, launcher, &constants)?;
+            decode(desc, args, launcher, &DECODE, &constants)?;
         }
         if !is_decode || both { prefill(desc, args, launcher, &constants) } else { Ok(()) }
     }
 }
 
-unsafe fn decode(desc: &Desc, args: &Args, launcher: &Launcher<'_>, constants: &[Constant]) -> Result<(), CudaError> {
+unsafe fn codes(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), CudaError> {
+    let mut constants = kv_constants(&desc.layout).to_vec();
+    constants.push(("NUM_HEADS", desc.num_heads as i64));
+    let is_decode = args.num_rows < LEAST_PREFILL_ROWS * args.kv.num_views;
+    let both = launcher.queue.is_rehearsing();
+    // SAFETY: the caller's promise.
+    unsafe {
+        if is_decode || both {
+            decode(desc, args, launcher, &DECODE_CODES, &constants)?;
+        }
+        if !is_decode || both { attention(desc, args, launcher) } else { Ok(()) }
+    }
+}
+
+unsafe fn decode(
+    desc: &Desc,
+    args: &Args,
+    launcher: &Launcher<'_>,
+    source: &'static Source,
+    constants: &[Constant],
+) -> Result<(), CudaError> {
     let KvLayout { num_kv_heads, head_dim_v, .. } = desc.layout;
     // One block of threads per multiprocessor; a row and KV head has as many as there are for it.
     let columns = num_kv_heads * (desc.num_heads / num_kv_heads).div_ceil(8);
@@ -165,7 +219,7 @@ unsafe fn decode(desc: &Desc, args: &Args, launcher: &Launcher<'_>, constants: &
     let threads = if head_dim_v > 128 { 128 } else { 256 };
     let grid = Grid { blocks: [num_parts as u32, columns as u32, args.num_rows as u32], threads, shared_bytes: 0 };
     // SAFETY: the caller's promise; the struct is that of the source.
-    unsafe { launcher.launch(&Kernel { source: &DECODE, entry: "decode", constants }, grid, &device_args) }
+    unsafe { launcher.launch(&Kernel { source, entry: "decode", constants }, grid, &device_args) }
 }
 
 unsafe fn prefill(desc: &Desc, args: &Args, launcher: &Launcher<'_>, constants: &[Constant]) -> Result<(), CudaError> {

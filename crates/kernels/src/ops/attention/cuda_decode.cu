@@ -1,10 +1,13 @@
-// Attention of single rows over a cache of halves: a block has one row, up to 8 query heads of one KV head and a part of
-// the keys. The block of a row that is done last puts the parts together.
+// Attention of single rows on tensor cores: a block has one row, up to 8 query heads of one KV head and a part of the keys.
+// The block of a row that is done last puts the parts together.
 //
-// A warp takes 16 keys, a block of the cache, at a time, straight from memory into the fragments of products: heads
-// times keys, then dimensions times heads. Which dimension stands where in a fragment is free as long as both sides
-// agree, so every load is of 16 bytes. The next block is on its way while one is computed with; keys that earlier steps
-// have stored are asked for before the kernels of this step are done.
+// A warp takes a tile of keys at a time (`Tile`, of halves or of codes), straight from memory into the fragments of
+// products: heads times keys, then dimensions times heads. Which dimension stands where in a fragment is free as long as
+// both sides agree, so every load is of 16 bytes. The next tile is on its way while one is computed with; keys that
+// earlier steps have stored are asked for before the kernels of this step are done.
+//
+// Memory is busy as soon as it is asked for and as long as keys last, so what is to be short is the way there and the way
+// back, which are chains of loads that wait for each other: view, table, keys; then parts, counter, parts of all.
 struct Args {
     const float* q;
     float* out;
@@ -18,247 +21,288 @@ struct Args {
     float softcap;
 };
 
-#define WARPS (DIM_K > 128 ? 4 : 8)
-#define AHEAD (DIM_K <= 128) // larger heads leave no registers for a second block, nor for queries
+#define WARPS (DIM > 128 ? 4 : 8)
+#define AHEAD (DIM <= 128) // larger heads leave no registers for a second tile, nor for queries
 #define HEADS (GROUP < 8 ? GROUP : 8)
 #define PASSES ((GROUP + 7) / 8)
-#define DIM DIM_K
 #define MOST_PARTS 64
-#define CHUNKS (DIM / 32)  // of 32 dimensions of a key: 8 for each of four lanes
-#define HALVES ((DIM + 63) / 64) // of 64 dimensions of a value: 8 for each of eight lanes
-#define DIM_IN(half, g) ((half) * 64 + 8 * (g))
+#define TABLE_TILES (32 / (KEYS / 16)) // whose entries of the table the lanes of a warp hold
+#define LANE_DIMS (DIM / 32)           // of a head that a warp holds: lane + 32 i
+#define PARTS_AT_ONCE 16
 
-__device__ __forceinline__ u32 low_halves(u32 a, u32 b) { return __byte_perm(a, b, 0x5410); }
-__device__ __forceinline__ u32 high_halves(u32 a, u32 b) { return __byte_perm(a, b, 0x7632); }
+// What a warp reads, tile by tile: its first, then every WARPS-th.
+struct Reader {
+    const Kv& kv;
+    const KvView& view;
+    u32 kv_head, first_tile, start, end;
+    int lane;
+    u32 entry; // of this lane's block
 
-// A block of the cache as fragments: keys g and g + 8, values 2t, 2t + 1, 2t + 8 and 2t + 9.
-struct Tile {
-    uint4 k[2][CHUNKS], v[4][HALVES];
+    // Asks for the entries of the tiles from number n on.
+    __device__ __forceinline__ void turn_page(u32 n) {
+        u32 block = (first_tile + (n + lane / (KEYS / 16)) * WARPS) * (KEYS / 16) + lane % (KEYS / 16);
+        entry = physical_block(kv, view, kv_head, 16 * min(max(block, start / 16), (end - 1) / 16));
+    }
+    __device__ __forceinline__ void find(u32 n, const u8* blocks[KEYS / 16]) {
+        if (n % TABLE_TILES == 0 && n) turn_page(n);
+#pragma unroll
+        for (int i = 0; i < KEYS / 16; i++)
+            blocks[i] = kv.storage + __shfl_sync(FULL, entry, n % TABLE_TILES * (KEYS / 16) + i) * BLOCK_BYTES;
+    }
+    __device__ __forceinline__ int keys_left(u32 n) { return (int)end - (int)((first_tile + n * WARPS) * KEYS); }
 };
 
-__device__ __forceinline__ void load_keys(Tile& tile, const u8* at, int g, int t) {
+// A head's queries, and its results, in the lanes of a warp.
+struct Head {
+    float x[LANE_DIMS];
+};
+
+// As `rotate` of `kv.cu`, within a warp.
+__device__ __forceinline__ void rotate_head(Head& head, int lane) {
+    const int part = DIM & -DIM;
 #pragma unroll
-    for (int i = 0; i < 2; i++)
+    for (int width = 1; width < part; width *= 2) {
+        if (width < 32) {
 #pragma unroll
-        for (int j = 0; j < CHUNKS; j++) tile.k[i][j] = *(const uint4*)(at + ((g + 8 * i) * DIM + 32 * j + 8 * t) * 2);
-}
-__device__ __forceinline__ void load_values(Tile& tile, const u8* at, int g, int t) {
-    at += 16 * DIM * 2;
+            for (int i = 0; i < LANE_DIMS; i++) {
+                float other = __shfl_xor_sync(FULL, head.x[i], width);
+                head.x[i] = lane & width ? other - head.x[i] : head.x[i] + other;
+            }
+        } else {
+            Head before = head;
 #pragma unroll
-    for (int i = 0; i < 4; i++)
+            for (int i = 0; i < LANE_DIMS; i++) {
+                int step = width / 32;
+                head.x[i] = i & step ? before.x[i ^ step] - before.x[i] : before.x[i] + before.x[i ^ step];
+            }
+        }
+    }
+    float factor = __fdiv_rn(1.0f, sqrtf((float)part));
 #pragma unroll
-        for (int h = 0; h < HALVES; h++)
-            if (DIM % 64 == 0 || DIM_IN(h, g) < DIM)
-                tile.v[i][h] = *(const uint4*)(at + ((2 * t + i % 2 + i / 2 * 8) * DIM + DIM_IN(h, g)) * 2);
-            else
-                tile.v[i][h] = uint4{0, 0, 0, 0};
-}
-// What is asked for ahead of its use.
-__device__ __forceinline__ void load(Tile& tile, const u8* at, int g, int t) {
-    load_keys(tile, at, g, t);
-    if (AHEAD) load_values(tile, at, g, t);
+    for (int i = 0; i < LANE_DIMS; i++) head.x[i] *= factor;
 }
 
+__device__ __forceinline__ void put_out(const Args& args, u64 query, Head head, float weights, int lane) {
+    if (V_CODED) rotate_head(head, lane);
+#pragma unroll
+    for (int i = 0; i < LANE_DIMS; i++) args.out[query * DIM + lane + 32 * i] = head.x[i] / weights;
+    if (lane == 0 && !(weights > 0 && weights < INFINITY_F)) raise(args.fault, faults_of(weights));
+}
+
+// The base that exponents are taken from: anything where there is no key.
+__device__ __forceinline__ float base_of(float largest) { return largest == NOTHING ? 0.0f : largest; }
+
 extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) decode(Args args) {
-    __shared__ float sums[WARPS][HEADS][DIM], maxima[WARPS][HEADS], totals[WARPS][HEADS];
-    __shared__ uint2 queries[AHEAD ? 1 : 2 * CHUNKS][32];
+    __shared__ float sums[WARPS][HEADS][DIM], maxima[WARPS][HEADS], bases[WARPS][HEADS], totals[WARPS][HEADS];
+    __shared__ u32 rotated[K_CODED ? 8 : 1][DIM / 2]; // queries as halves
+    __shared__ uint2 queries[AHEAD ? 1 : DIM / 16][32];
     __shared__ bool is_last;
     let_next_start();
     const Kv& kv = args.kv;
     u32 row = blockIdx.z, kv_head = blockIdx.y / PASSES, first_head = blockIdx.y % PASSES * 8;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     int num_heads = min(8, GROUP - (int)first_head);
-    u32 head = kv_head * GROUP + first_head;
+    u64 query = (u64)row * NUM_HEADS + kv_head * GROUP + first_head;
     const KvView& view = kv.views[view_of(kv, row)];
     u32 cached = num_cached(view, kv.layer, kv_head), end = cached + row - view.first_row + 1;
     u32 start = args.window && end > args.window ? end - args.window : 0;
-    u32 first_block = start / 16, num_blocks = (end + 15) / 16 - first_block;
-    u32 per_part = max((num_blocks + args.num_parts - 1) / args.num_parts, (u32)WARPS);
-    u32 num_live = (num_blocks + per_part - 1) / per_part;
+    u32 first_tile = start / KEYS, num_tiles = (end + KEYS - 1) / KEYS - first_tile;
+    u32 per_part = max((num_tiles + args.num_parts - 1) / args.num_parts, (u32)WARPS);
+    u32 num_live = (num_tiles + per_part - 1) / per_part;
     if (blockIdx.x >= num_live) {
         wait();
         return;
     }
-    u32 from = first_block + blockIdx.x * per_part, to = min(first_block + num_blocks, from + per_part);
+    u32 from = first_tile + blockIdx.x * per_part + warp, to = min(num_tiles, (blockIdx.x + 1) * per_part) + first_tile;
+    u32 count = from < to ? (to - from + WARPS - 1) / WARPS : 0;
 
+    Reader reader = {kv, view, kv_head, from, start, end, lane, 0};
     Tile next;
-    u32 block = from + warp;
-    const u8* at = block_of(kv, view, kv_head, min(block, to - 1) * 16);
-    bool is_old = block * 16 + 16 <= cached;
-    if (is_old) load(next, at, g, t);
+    const u8* blocks[KEYS / 16];
+    auto load = [&](u32 n) {
+        reader.find(n, blocks);
+        load_keys(next, blocks, g, t);
+        if (AHEAD) load_values(next, blocks, reader.keys_left(n), g, t);
+    };
+    reader.turn_page(0);
+    bool is_old = (from + 1) * KEYS <= cached;
+    if (is_old && count) load(0);
     wait();
-    if (!is_old) load(next, at, g, t);
-    u32 q[2 * CHUNKS][2]; // of head g, as `a` of products 2j and 2j + 1
-    float scale = args.softcap > 0 ? args.scale : args.scale * LOG2E;
+    if (!is_old && count) load(0);
+    if (K_CODED) {
+        for (int h = warp; h < num_heads; h += WARPS) {
+            Head head;
 #pragma unroll
-    for (int j = 0; j < CHUNKS; j++) {
-        float4 low = {0, 0, 0, 0}, high = {0, 0, 0, 0};
-        if (g < num_heads) {
-            const float4* at = (const float4*)(args.q + ((u64)row * NUM_HEADS + head + g) * DIM + 32 * j + 8 * t);
-            low = at[0], high = at[1];
+            for (int i = 0; i < LANE_DIMS; i++) head.x[i] = args.q[(query + h) * DIM + lane + 32 * i];
+            rotate_head(head, lane);
+#pragma unroll
+            for (int i = 0; i < LANE_DIMS; i++) ((u16*)rotated[K_CODED ? h : 0])[lane + 32 * i] = nearest_half(head.x[i]);
         }
-        q[2 * j][0] = pair(low.x, low.y), q[2 * j][1] = pair(low.z, low.w);
-        q[2 * j + 1][0] = pair(high.x, high.y), q[2 * j + 1][1] = pair(high.z, high.w);
+        __syncthreads();
+    }
+    uint2 q[DIM / 16]; // of head g, as `a` of products
+#pragma unroll
+    for (int i = 0; i < DIM / 16; i++) {
+        u32 halves[2] = {0, 0};
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            int d = query_dim(i, half, t);
+            if (g >= num_heads) continue;
+            if (K_CODED) {
+                halves[half] = rotated[K_CODED ? g : 0][d / 2];
+            } else {
+                float2 two = *(const float2*)(args.q + (query + g) * DIM + d);
+                halves[half] = pair(two.x, two.y);
+            }
+        }
+        q[i] = uint2{halves[0], halves[1]};
     }
     if (!AHEAD) {
         if (warp == 0)
 #pragma unroll
-            for (int j = 0; j < 2 * CHUNKS; j++) queries[AHEAD ? 0 : j][lane] = uint2{q[j][0], q[j][1]};
+            for (int i = 0; i < DIM / 16; i++) queries[AHEAD ? 0 : i][lane] = q[i];
         __syncthreads();
     }
-    float sum[4 * HALVES][4] = {}; // dimensions times heads
-    float largest = NOTHING, total = 0; // of head g
-    if (block + WARPS < to) at = block_of(kv, view, kv_head, (block + WARPS) * 16);
-    for (; block < to; block += WARPS) {
+    float sum[SUMS][4] = {};                            // dimensions times heads
+    float largest = NOTHING, base = NOTHING, total = 0; // of head g; `base` is that of the weights of `sum`
+    float scale = args.softcap > 0 ? args.scale : args.scale * LOG2E;
+    for (u32 n = 0; n < count; n++) {
         Tile tile = next;
-        if (AHEAD && block + WARPS < to) load(next, at, g, t);
-        if (AHEAD && block + 2 * WARPS < to) at = block_of(kv, view, kv_head, (block + 2 * WARPS) * 16);
-        float score[2][4] = {};
+        u32 first_key = (from + n * WARPS) * KEYS;
+        if (AHEAD && n + 1 < count) load(n + 1);
+        float score[KEYS / 8][4] = {};
+        multiply_keys(tile, [&](int i) { return AHEAD ? q[i] : queries[AHEAD ? 0 : i][lane]; }, score);
+        if (!AHEAD) load_values(tile, blocks, reader.keys_left(n), g, t);
+        float now = largest, base_now = base;
+#if VALUE_SCALES
+        float sizes[KEYS / 8][2]; // of values, as powers of two; those that do not count have none
+#endif
 #pragma unroll
-        for (int j = 0; j < CHUNKS; j++) {
-            uint2 low = AHEAD ? uint2{q[2 * j][0], q[2 * j][1]} : queries[AHEAD ? 0 : 2 * j][lane];
-            uint2 high = AHEAD ? uint2{q[2 * j + 1][0], q[2 * j + 1][1]} : queries[AHEAD ? 0 : 2 * j + 1][lane];
-#pragma unroll
-            for (int i = 0; i < 2; i++) {
-                mma(score[i], low.x, 0, low.y, 0, tile.k[i][j].x, tile.k[i][j].y);
-                mma(score[i], high.x, 0, high.y, 0, tile.k[i][j].z, tile.k[i][j].w);
-            }
-        }
-        if (!AHEAD) load_values(tile, block_of(kv, view, kv_head, block * 16), g, t);
-        float now = largest;
-#pragma unroll
-        for (int i = 0; i < 2; i++)
+        for (int i = 0; i < KEYS / 8; i++)
 #pragma unroll
             for (int c = 0; c < 2; c++) {
-                u32 key = block * 16 + 8 * i + 2 * t + c;
-                float one = capped(score[i][c], scale, args.softcap);
-                score[i][c] = key < start || key >= end ? NOTHING : one;
+                u32 key = first_key + key_of(i, c, t);
+                bool counts = key >= start && key < end;
+                score[i][c] = counts ? capped(score[i][c], scale, args.softcap) : NOTHING;
                 now = fmaxf(now, score[i][c]);
+#if VALUE_SCALES
+                sizes[i][c] = counts ? score[i][c] + log2_of((&tile.value_scales[c].x)[i]) : NOTHING;
+                base_now = fmaxf(base_now, sizes[i][c]);
+#endif
             }
         now = fmaxf(now, __shfl_xor_sync(FULL, now, 1));
         now = fmaxf(now, __shfl_xor_sync(FULL, now, 2));
-        float base = now == NOTHING ? 0.0f : now, shrink = exp2_of(largest - base);
-        largest = now;
-        u32 weights[2];
-        total *= shrink;
+#if VALUE_SCALES
+        base_now = fmaxf(base_now, __shfl_xor_sync(FULL, base_now, 1));
+        base_now = fmaxf(base_now, __shfl_xor_sync(FULL, base_now, 2));
+#else
+        base_now = now;
+#endif
+        total *= exp2_of(largest - base_of(now));
+        float shrink = exp2_of(base - base_of(base_now));
+        largest = now, base = base_now;
+        float weight[KEYS / 8][2];
 #pragma unroll
-        for (int i = 0; i < 2; i++) {
-            float a = exp2_of(score[i][0] - base), b = exp2_of(score[i][1] - base);
-            total += a + b;
-            weights[i] = pair(a, b);
-        }
+        for (int i = 0; i < KEYS / 8; i++)
+#pragma unroll
+            for (int c = 0; c < 2; c++) {
+                weight[i][c] = exp2_of(score[i][c] - base_of(now));
+                total += weight[i][c];
+#if VALUE_SCALES
+                weight[i][c] = exp2_of(sizes[i][c] - base_of(base_now));
+#endif
+            }
         float shrinks[2] = {__shfl_sync(FULL, shrink, 8 * t), __shfl_sync(FULL, shrink, 8 * t + 4)};
 #pragma unroll
-        for (int i = 0; i < 4 * HALVES; i++)
+        for (int i = 0; i < SUMS; i++)
 #pragma unroll
             for (int c = 0; c < 4; c++) sum[i][c] *= shrinks[c % 2];
-        // Slots of the cache behind the last key hold what was there before: NaN times 0 must not count.
-        if (block * 16 + 16 > end)
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                if (block * 16 + 2 * t + i % 2 + i / 2 * 8 >= end)
-#pragma unroll
-                    for (int h = 0; h < HALVES; h++) tile.v[i][h] = uint4{0, 0, 0, 0};
-#pragma unroll
-        for (int h = 0; h < HALVES; h++) {
-            const u32* a = &tile.v[0][h].x;
-            const u32* b = &tile.v[1][h].x;
-            const u32* c = &tile.v[2][h].x;
-            const u32* d = &tile.v[3][h].x;
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                mma(sum[4 * h + i], low_halves(a[i], b[i]), high_halves(a[i], b[i]), low_halves(c[i], d[i]),
-                    high_halves(c[i], d[i]), weights[0], weights[1]);
-        }
+        add_values(tile, weight, sum);
         if (!AHEAD) __syncwarp(); // keys that are loaded before these values are done with would need their registers
-        if (!AHEAD && block + WARPS < to) load(next, block_of(kv, view, kv_head, (block + WARPS) * 16), g, t);
+        if (!AHEAD && n + 1 < count) load(n + 1);
     }
     total += __shfl_xor_sync(FULL, total, 1);
     total += __shfl_xor_sync(FULL, total, 2);
-    if (t == 0 && g < HEADS) maxima[warp][g] = largest, totals[warp][g] = total;
+    if (t == 0 && g < HEADS) maxima[warp][g] = largest, bases[warp][g] = base, totals[warp][g] = total;
 #pragma unroll
-    for (int h = 0; h < HALVES; h++)
+    for (int i = 0; i < SUMS; i++)
 #pragma unroll
-        for (int i = 0; i < 4; i++)
-#pragma unroll
-            for (int c = 0; c < 4; c++) {
-                int of = 2 * t + c % 2, d = DIM_IN(h, g) + 2 * i + c / 2;
-                if (of < HEADS && d < DIM) sums[warp][of][d] = sum[4 * h + i][c];
-            }
+        for (int c = 0; c < 4; c++) {
+            int of = 2 * t + c % 2, d = dim_of(i, c, g);
+            if (of < HEADS && d < DIM) sums[warp][of][d] = sum[i][c];
+        }
     __syncthreads();
-    u64 query = (u64)row * NUM_HEADS + head;
+    // From here on a warp has a head.
     float* parts = args.partial + query * args.num_parts * DIM;
-    float* stats = args.partial + ((u64)gridDim.z * NUM_HEADS * DIM + 2 * query) * args.num_parts;
-    for (int i = threadIdx.x; i < num_heads * DIM; i += blockDim.x) {
-        int h = i / DIM, d = i % DIM;
-        float all = NOTHING, weights = 0, value = 0;
+    float2* stats = (float2*)(args.partial + (u64)gridDim.z * NUM_HEADS * DIM * args.num_parts) + query * args.num_parts;
+    for (int h = warp; h < num_heads; h += WARPS) {
+        Head head = {};
+        float all = NOTHING, weights = 0;
 #pragma unroll
         for (int w = 0; w < WARPS; w++) all = fmaxf(all, maxima[w][h]);
 #pragma unroll
         for (int w = 0; w < WARPS; w++) {
-            float weight = exp2_of(maxima[w][h] - (all == NOTHING ? 0.0f : all));
-            weights += weight * totals[w][h];
-            value += weight * sums[w][h][d];
+            weights += exp2_of(maxima[w][h] - base_of(all)) * totals[w][h];
+            float weight = exp2_of(bases[w][h] - base_of(all));
+#pragma unroll
+            for (int i = 0; i < LANE_DIMS; i++) head.x[i] += weight * sums[w][h][lane + 32 * i];
         }
         if (num_live == 1) {
-            args.out[(query + h) * DIM + d] = value / weights;
-            if (d == 0 && !(weights > 0 && weights < INFINITY_F)) raise(args.fault, faults_of(weights));
-        } else {
-            u32 place = h * args.num_parts + blockIdx.x;
-            parts[(u64)place * DIM + d] = value;
-            if (d == 0) stats[2 * place] = all, stats[2 * place + 1] = weights;
+            put_out(args, query + h, head, weights, lane);
+            continue;
         }
+        u32 place = h * args.num_parts + blockIdx.x;
+#pragma unroll
+        for (int i = 0; i < LANE_DIMS; i++) parts[(u64)place * DIM + lane + 32 * i] = head.x[i];
+        if (lane == 0) stats[place] = float2{all, weights};
     }
     if (num_live == 1) return;
-    __threadfence();
     __syncthreads();
     if (threadIdx.x == 0) {
         u32* counter = args.counters + row * (NUM_KV_HEADS * PASSES) + blockIdx.y;
+        __threadfence(); // what the block has written is there before the counter says so
         is_last = atomicAdd(counter, 1u) == num_live - 1;
         if (is_last) *counter = 0;
+        __threadfence();
     }
     __syncthreads();
     if (!is_last) return;
-    __threadfence();
-    // A warp per head, four dimensions per lane.
     for (int h = warp; h < num_heads; h += WARPS) {
-        const float2* of = (const float2*)(stats + 2 * h * args.num_parts);
+        const float2* of = stats + h * args.num_parts;
+        const float* values = parts + (u64)h * args.num_parts * DIM + lane;
         float2 stat[MOST_PARTS / 32];
         float all = NOTHING, weights = 0;
 #pragma unroll
         for (int i = 0; i < MOST_PARTS / 32; i++) {
             u32 p = lane + 32 * i;
             stat[i] = p < num_live ? __ldcg(of + p) : float2{NOTHING, 0};
-            all = fmaxf(all, stat[i].x);
         }
-        all = warp_max(all);
-        float base = all == NOTHING ? 0.0f : all;
+        Head head = {};
+        for (u32 first = 0; first < num_live; first += PARTS_AT_ONCE) {
+            Head part[PARTS_AT_ONCE]; // on their way all at once, and with the largest scores
 #pragma unroll
-        for (int i = 0; i < MOST_PARTS / 32; i++) {
-            stat[i].x = exp2_of(stat[i].x - base);
-            weights += stat[i].x * stat[i].y;
-        }
-        weights = warp_sum(weights);
+            for (int p = 0; p < PARTS_AT_ONCE; p++)
 #pragma unroll
-        for (int first = 0; first < DIM; first += 128) {
-            int d = first + 4 * lane < DIM ? first + 4 * lane : 0; // without a place of their own lanes go along
-            float4 value = {0, 0, 0, 0};
-            const float* from = parts + (u64)h * args.num_parts * DIM + d;
+                for (int i = 0; i < LANE_DIMS; i++)
+                    part[p].x[i] = first + p < num_live ? __ldcg(values + (u64)(first + p) * DIM + 32 * i) : 0.0f;
+            if (first == 0) {
 #pragma unroll
-            for (int i = 0; i < MOST_PARTS / 32; i++)
-#pragma unroll 8
-                for (u32 p = 0; p < 32; p++) {
-                    if (32 * i + p >= num_live) break;
-                    float4 part = __ldcg((const float4*)(from + (u64)(32 * i + p) * DIM));
-                    float weight = __shfl_sync(FULL, stat[i].x, p);
-                    value.x += weight * part.x, value.y += weight * part.y;
-                    value.z += weight * part.z, value.w += weight * part.w;
+                for (int i = 0; i < MOST_PARTS / 32; i++) all = fmaxf(all, stat[i].x);
+                all = warp_max(all);
+#pragma unroll
+                for (int i = 0; i < MOST_PARTS / 32; i++) {
+                    stat[i].x = exp2_of(stat[i].x - base_of(all));
+                    weights += stat[i].x * stat[i].y;
                 }
-            if (first + 4 * lane >= DIM) continue;
-            float inverse = 1.0f / weights;
-            *(float4*)(args.out + (query + h) * DIM + d) =
-                float4{value.x * inverse, value.y * inverse, value.z * inverse, value.w * inverse};
+                weights = warp_sum(weights);
+            }
+#pragma unroll
+            for (int p = 0; p < PARTS_AT_ONCE; p++) {
+                float weight = __shfl_sync(FULL, first < 32 ? stat[0].x : stat[1].x, first % 32 + p);
+#pragma unroll
+                for (int i = 0; i < LANE_DIMS; i++) head.x[i] += weight * part[p].x[i];
+            }
         }
-        if (lane == 0 && !(weights > 0 && weights < INFINITY_F)) raise(args.fault, faults_of(weights));
+        put_out(args, query + h, head, weights, lane);
     }
 }

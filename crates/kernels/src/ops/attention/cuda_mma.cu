@@ -45,6 +45,11 @@ __device__ __forceinline__ void load_four_turned(u32 out[4], u32 at) {
     for (int i = 0; i < 4; i++) out[i] = value(8 * i + 2 * t) | value(8 * i + 2 * t + 1) << 16;
 }
 __device__ __forceinline__ float exp2_of(float x) { return exp2f(x); }
+__device__ __forceinline__ float log2_of(float x) { return log2f(x); }
+__device__ __forceinline__ u32 less(u32 a, u32 b) {
+    float2 x = halves_to_floats(a), y = halves_to_floats(b);
+    return floats_to_halves(x.x - y.x, x.y - y.y);
+}
 __device__ __forceinline__ u32 pair(float low, float high) { return floats_to_halves(low, high); }
 #else
 #define SHARED extern __shared__ __align__(1024) u8 shared[]
@@ -83,6 +88,19 @@ __device__ __forceinline__ float exp2_of(float x) {
     return y;
 }
 
+__device__ __forceinline__ float log2_of(float x) {
+    float y;
+    asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+// Pairs of halves.
+__device__ __forceinline__ u32 less(u32 a, u32 b) {
+    u32 c;
+    asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(c) : "r"(a), "r"(b));
+    return c;
+}
+
 __device__ __forceinline__ u32 pair(float low, float high) {
     u32 both;
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
@@ -93,6 +111,7 @@ __device__ __forceinline__ u32 pair(float low, float high) {
 #define LOG2E 1.4426950408889634f
 #define NOTHING (-INFINITY_F)
 #define GROUP (NUM_HEADS / NUM_KV_HEADS)
+#define DIM DIM_K
 
 // A score as the power of two that its weight is, before the largest is taken off. `scale` holds LOG2E unless scores
 // are bounded.

@@ -16,7 +16,6 @@ struct Args {
 #define ROWS (16 * HEIGHT * WARPS)
 #define KEYS (DIM_K > 128 ? 32 : 64)
 #define STAGES 2
-#define DIM DIM_K
 // Pieces of 16 bytes; those of a row lie in the order of their numbers XOR the row's, so that no two of eight rows
 // meet in a bank.
 #define PIECES (DIM / 8)

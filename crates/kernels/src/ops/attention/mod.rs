@@ -124,6 +124,7 @@ impl Op for Attention {
         #[cfg(target_arch = "x86_64")]
         &cpu_bytes::AVX2,
         &cuda::HALVES,
+        &cuda::CODES,
         &cuda::VARIANT,
         &REFERENCE,
     ];
