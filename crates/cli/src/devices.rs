@@ -109,7 +109,7 @@ fn gpu_lines() -> Vec<String> {
     let able = libraries.driver.is_ok() && libraries.nvrtc.is_ok();
     lines.push(
         match able {
-            true => "      -ngl auto moves a model there as far as it fits; without -ngl the CPU computes",
+            true => "      models go there as far as they fit; -ngl says otherwise",
             false => "      the CPU computes everything, whatever -ngl says",
         }
         .to_owned(),

@@ -1,28 +1,41 @@
-//! The GPU that `-ngl` asks for, or why there is none. Where its libraries are looked for and where compiled kernels are
+//! The GPU that a model goes to, or why there is none. Where its libraries are looked for and where compiled kernels are
 //! kept is decided here, for nothing below reads the environment.
 
 use std::path::{Path, PathBuf};
 
 use chaski::{Gpu, GpuLayers};
 use device::cuda::{Jit, KernelCache, Libraries, Queue};
+use kernels::KvType;
 
 use crate::log::Log;
-use crate::settings::{GpuAsked, Load};
+use crate::settings::{GpuAsked, Load, Plan};
 use crate::source;
 
-/// The GPU, if it was asked for and is there; a line says so where it was asked for in vain.
+/// The GPU, if it is there and nothing speaks against it; a line says so where it was asked for in vain.
 pub fn find(load: &Load, log: &mut Log) -> Option<Gpu> {
-    if load.no_gpu || load.gpu_layers == GpuLayers::Count(0) || load.gpu_asked == GpuAsked::No {
+    let unasked = load.gpu_asked == GpuAsked::No;
+    if load.no_gpu || load.gpu_layers == GpuLayers::Count(0) || (unasked && !suits(load)) {
         return None;
     }
     match Gpu::find(&folders(), kernel_cache().as_deref()) {
         Ok(gpu) => Some(gpu),
         Err(missing) => {
-            let ignored = if load.gpu_asked == GpuAsked::Flag { ", -ngl is ignored" } else { "" };
-            log.warning(format_args!("no usable GPU found{ignored}: {missing}"));
+            match load.gpu_asked {
+                GpuAsked::No => log.trace(format_args!("no GPU is used: {missing}")),
+                GpuAsked::Flag => log.warning(format_args!("no usable GPU found, -ngl is ignored: {missing}")),
+                GpuAsked::Command => log.warning(format_args!("no usable GPU found: {missing}")),
+            }
             None
         }
     }
+}
+
+/// Whether a GPU that nobody asked for is taken: not where something was asked for that the CPU alone has, or has better.
+fn suits(load: &Load) -> bool {
+    let floats = |kv_type| matches!(kv_type, KvType::F32 | KvType::F16);
+    let (k, v) = load.kv_types();
+    let asked_of_cpu = load.isa.is_some() || !load.techniques.is_empty() || !load.inject.is_empty();
+    load.plan == Plan::Baseline && floats(k) && floats(v) && !load.batch_invariant && !asked_of_cpu
 }
 
 /// The first GPU's name and a queue for it, to measure it.

@@ -72,7 +72,7 @@ pub struct ModelChoice {
 /// Who asks for a GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GpuAsked {
-    /// Nobody.
+    /// Nobody: one is taken where it is there and has all that is asked for.
     No,
     /// `-ngl`: without one the CPU computes.
     Flag,

@@ -131,7 +131,7 @@ pub const FLAGS: &[Flag] = &[
         &["-ngl", "--gpu-layers", "--n-gpu-layers"],
         "N",
         "layers on the GPU, the last ones first and the output as one more: a number, all, or auto for what fits \
-         (default: 0, the CPU computes)",
+         (default: auto where there is a GPU whose kernels have what else is asked for, else 0)",
     )
     .env("LLAMA_ARG_N_GPU_LAYERS")
     .on(GROUP, PLAN)
