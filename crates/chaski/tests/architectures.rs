@@ -237,6 +237,7 @@ fn every_op_of_a_plan_agrees_with_the_interpreter() {
                     output_rows: &[0],
                     tables: &tables,
                     views: &views,
+                    best_only: false,
                 };
                 for (program, step) in programs.iter().zip(&info) {
                     executor.run(program, &inputs).unwrap();

@@ -4,11 +4,19 @@
 
 mod emulated;
 
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
 use chaski::{Gpu, GpuLayers, Llm, Options, PlanKind};
-use emulated::{emulator, fixture, gpu, has_compiler};
+use emulated::{emulator, fixture, gpu, has_compiler, queue};
 use engine::batch::{Batch, Outputs, SeqId};
+use engine::engine::StepRunner;
+use engine::request::{NoText, Report, Request, Scores, WhenFull};
+use engine::sampler::{Params, VocabInfo};
+use engine::stream::Event;
 use engine::technique::{Mode, Switch};
 use kernels::KvType;
+use kernels::conformance::check_best;
 
 const PROMPT: [u32; 11] = [3, 17, 40, 8, 25, 31, 12, 9, 50, 33, 21];
 const OTHER: [u32; 5] = [7, 7, 30, 2, 19];
@@ -154,6 +162,77 @@ fn caches_of_all_types_agree_with_the_cpu() {
         assert!(difference <= allowed, "{} {}: {difference}", kv_type_k.name(), kv_type_v.name());
         assert!(on_gpu.explain().iter().all(|row| row.variant.contains("cuda")));
     }
+}
+
+/// Tokens alone come back of a step that asks for no more, the same as the logits say; where logits are asked for, or the
+/// CPU ends the plan, these.
+#[test]
+fn greedy_steps_hand_out_tokens_alone() {
+    if !has_compiler() {
+        return;
+    }
+    let verdict = check_best(&queue(emulator()), 1);
+    assert!(verdict.passed(), "{verdict}");
+    let options = Options { context: 64, num_sequences: 2, kv_unified: true, ..Options::default() };
+    let mut told = open("llama.gguf", &options, Some(gpu(emulator())));
+    let mut batch = Batch::default();
+    batch.push(SeqId(0), &PROMPT, 0, Outputs::All);
+    batch.push(SeqId(1), &OTHER, 0, Outputs::Last);
+    let rows = PROMPT.len() + 1;
+    let first = |row: &[f32]| row.iter().position(|x| row.iter().all(|y| x >= y)).unwrap() as u32;
+    let logits = told.step(&batch).unwrap().to_vec();
+    let expected: Vec<u32> = logits.chunks(logits.len() / rows).map(first).collect();
+    batch.greedy = true;
+    let step = |llm: &mut Llm, batch: &Batch| {
+        let (runner, cache) = llm.engine().parts_mut();
+        let logits = runner.step(batch, cache).unwrap();
+        (logits.best.to_vec(), logits.values.len())
+    };
+    // The same rows again, over what they have stored.
+    assert_eq!(step(&mut told, &batch), (expected, 0));
+    batch.greedy = false;
+    assert_eq!(step(&mut told, &batch), (Vec::new(), logits.len()));
+    let mut on_cpu = open("llama.gguf", &options, None);
+    on_cpu.step(&batch).unwrap();
+    batch.greedy = true;
+    assert_eq!(step(&mut on_cpu, &batch), (Vec::new(), logits.len()));
+}
+
+/// Answers at temperature 0 are those of a chain that sees the logits.
+#[test]
+fn greedy_answers_are_the_same_with_and_without_logits() {
+    if !has_compiler() {
+        return;
+    }
+    let options = Options { context: 64, num_sequences: 2, kv_unified: true, ..Options::default() };
+    let mut llm = open("llama.gguf", &options, Some(gpu(emulator())));
+    let vocab = VocabInfo { num_tokens: llm.vocab_size(), ..VocabInfo::default() };
+    let mut answer = |scores| {
+        let mut params = Params::default();
+        params.parse("temperature", "0").unwrap();
+        let request = Request {
+            prompt: PROMPT.to_vec(),
+            sampler: llm.sampler(&params, &vocab, 0).unwrap(),
+            detokenizer: Box::new(NoText),
+            constraint: None,
+            stop_tokens: Arc::from([]),
+            max_new_tokens: Some(9),
+            when_full: WhenFull::Stop,
+            cache_prompt: false,
+            report: Report { scores, ..Report::default() },
+        };
+        assert!(request.sampler.is_greedy());
+        let mut tokens = Vec::new();
+        let note = |event| {
+            tokens.extend(if let Event::Token { token, .. } = event { Some(token) } else { None });
+            ControlFlow::Continue(())
+        };
+        llm.engine().answer(request, note).unwrap();
+        tokens
+    };
+    let alone = answer(None);
+    assert_eq!(alone, answer(Some(Scores { top: 1, after_sampling: false })));
+    assert_eq!(alone.len(), 9);
 }
 
 /// Every step by itself, on the values of the CPU's plan: kernels that go together are apart here.

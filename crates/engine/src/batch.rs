@@ -79,6 +79,9 @@ pub struct Batch {
     pub copies: Vec<BlockCopy>,
     /// To be computed on the exact plan: a sequence is prefilled again because numbers went wrong.
     pub exact: bool,
+    /// Of each output row nobody asks more than its most likely token: a runner that can find it where the logits are need
+    /// not hand them out.
+    pub greedy: bool,
 }
 
 impl Batch {
@@ -91,6 +94,7 @@ impl Batch {
             output_rows: Vec::with_capacity(num_rows),
             copies: Vec::with_capacity(num_sequences),
             exact: false,
+            greedy: false,
         }
     }
 
@@ -102,6 +106,7 @@ impl Batch {
         self.output_rows.clear();
         self.copies.clear();
         self.exact = false;
+        self.greedy = false;
     }
 
     /// Adds the next tokens of a sequence, the first of them at `first_position`, which is also the

@@ -26,7 +26,7 @@ const MOST_NOTICES: usize = 64;
 /// What computes a step: the runner, or a model made up for a test.
 pub trait StepRunner {
     /// Makes the batch's copies, in order, then computes its rows and returns the logits of its
-    /// `output_rows`, one row each. The cache has blocks reserved for all rows.
+    /// `output_rows`, one row each, or, where the batch is greedy, their best tokens. The cache has blocks reserved for all rows.
     fn step(&mut self, batch: &Batch, cache: &KvCache) -> Result<Logits<'_>, Error>;
 
     /// Entries in a row of logits.
@@ -48,12 +48,29 @@ pub struct Logits<'a> {
     /// What the logits are made of, `[output_rows, hidden_size]`: the last layer, normalised. Empty where a
     /// runner does not tell.
     pub hidden: &'a [f32],
+    /// The most likely token of each output row, the first of equal ones, where the batch asks for no more; the other
+    /// fields are empty then.
+    pub best: &'a [u32],
 }
 
-impl Logits<'_> {
+/// What a step tells of the token that comes next.
+#[derive(Clone, Copy, Debug)]
+pub enum Row<'a> {
+    /// The logits, `[vocab_size]`.
+    Logits(&'a [f32]),
+    /// The most likely token.
+    Best(u32),
+}
+
+impl<'a> Logits<'a> {
     /// The logits of the n-th output row; empty if there is no such row.
-    pub fn row(&self, index: usize) -> &[f32] {
+    pub fn row(&self, index: usize) -> &'a [f32] {
         self.values.chunks_exact(self.vocab_size.max(1)).nth(index).unwrap_or(&[])
+    }
+
+    /// What there is to know of the token after the n-th output row.
+    pub fn next(&self, index: usize) -> Row<'a> {
+        self.best.get(index).map_or_else(|| Row::Logits(self.row(index)), |&token| Row::Best(token))
     }
 
     /// What the n-th output row is made of.
@@ -211,6 +228,7 @@ impl<R: StepRunner> Engine<R> {
         };
         if !self.batch.is_empty() {
             self.num_steps += 1;
+            self.batch.greedy = self.desk.is_greedy();
             self.run(&mut report);
         }
         report.num_finished = self.desk.settle();
@@ -264,6 +282,12 @@ impl<R: StepRunner> Engine<R> {
 }
 
 impl Desk {
+    /// Whether nobody in the step wants more than the most likely token of a row.
+    fn is_greedy(&self) -> bool {
+        let reply = |ticket: Ticket| self.replies[ticket.0 as usize].as_ref();
+        self.scheduler.outputs().iter().all(|output| reply(output.ticket).is_none_or(Reply::is_greedy))
+    }
+
     /// Scores prompts, and gives each sequence whose tokens are all computed its next one.
     fn hand_out(&mut self, logits: Logits<'_>) {
         let now_us = self.now_us();
@@ -280,7 +304,7 @@ impl Desk {
                 }
                 reply.first_token_us.get_or_insert(now_us);
                 reply.tell_progress(scheduler.sequence(ticket));
-                let row = logits.row((output.first_row + output.num_rows - 1) as usize);
+                let row = logits.next((output.first_row + output.num_rows - 1) as usize);
                 reply.next_token(row, ticket, scheduler, candidates, &mut self.masks)
             });
             self.conclude(ticket, outcome);
@@ -309,7 +333,8 @@ impl Desk {
             }
             let logits = std::mem::take(&mut reply.held);
             let (scheduler, candidates) = (&mut self.scheduler, &mut self.candidates);
-            let outcome = contain(|| reply.next_token(&logits, ticket, scheduler, candidates, &mut self.masks));
+            let outcome =
+                contain(|| reply.next_token(Row::Logits(&logits), ticket, scheduler, candidates, &mut self.masks));
             self.conclude(ticket, outcome);
         }
     }

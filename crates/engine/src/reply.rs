@@ -1,7 +1,7 @@
 //! What goes back to one client: the sampled tokens as text, scores, the vector of a prompt, the end. Kept by the
 //! engine for each request, beside the sequence that the scheduler has.
 
-use crate::engine::Logits;
+use crate::engine::{Logits, Row};
 use crate::error::Error;
 use crate::masks::{Masks, Restraint};
 use crate::request::{Detokenize, Pooling, Report, Scores};
@@ -55,6 +55,13 @@ impl Reply {
             first_token_us: None,
             error: None,
         }
+    }
+
+    /// Whether it wants no more of a row than its most likely token.
+    pub fn is_greedy(&self) -> bool {
+        let report = &self.report;
+        let told = report.scores.is_some() || report.prompt_scores.is_some() || report.embedding.is_some();
+        !told && self.restraint.is_none() && self.sampler.is_greedy()
     }
 
     /// Scores the tokens of the prompt that follow the rows of this step, if that was asked for.
@@ -117,7 +124,7 @@ impl Reply {
     /// Samples the next token and sends it. Says why the sequence ends, if it does.
     pub fn next_token(
         &mut self,
-        logits: &[f32],
+        row: Row<'_>,
         ticket: Ticket,
         scheduler: &mut Scheduler,
         candidates: &mut Candidates,
@@ -126,9 +133,14 @@ impl Reply {
         if scheduler.sequence(ticket).is_complete() {
             return Ok(Some(FinishReason::Length)); // no token was asked for, only the prompt
         }
-        let sampled = match &mut self.restraint {
-            None => self.sampler.sample(candidates, logits)?,
-            Some(restraint) => {
+        let logits = match row {
+            Row::Logits(logits) => logits,
+            Row::Best(_) => &[],
+        };
+        let sampled = match (&mut self.restraint, row) {
+            (_, Row::Best(token)) => Sampled { token, probability: 1.0 },
+            (None, _) => self.sampler.sample(candidates, logits)?,
+            (Some(restraint), _) => {
                 let Some(allowed) = restraint.allowed() else {
                     self.held.extend_from_slice(logits);
                     return Ok(None);

@@ -14,7 +14,7 @@ use std::time::Instant;
 use device::cuda::{CudaError, Queue};
 use device::{Hardware, Pool};
 use kernels::{
-    CacheSlot, DeviceSide, Executor, KeyFitting, KvLayout, KvType, Off, Place, Policy, Rows, TurnKey, Unfit,
+    CacheSlot, DeviceSide, Executor, KeyFitting, KvLayout, KvType, Off, Place, Policy, Rows, StepInputs, TurnKey, Unfit,
 };
 use model::plan::{KeyFittings, Offload};
 use model::{Graph, Plan, PlanOptions, Results, StepInfo, Weights};
@@ -320,6 +320,7 @@ impl Runner {
             return self.compute_exactly(batch, regime, number);
         }
         let (plan, inputs) = (&self.plans[regime], self.tables.inputs(batch));
+        let inputs = StepInputs { best_only: batch.greedy, ..inputs };
         // Only plans that came later than the arena find it too small.
         self.executor.reserve(plan.program.arena_bytes).map_err(refused)?;
         let mut faults = Injected::of(&self.options.inject, number, plan, &inputs);
@@ -375,14 +376,17 @@ impl StepRunner for Runner {
         self.apply_all(&batch.copies)?;
         let vocab_size = self.graph.vocab_size;
         if batch.is_empty() {
-            return Ok(Logits { values: &[], vocab_size, hidden: &[] });
+            return Ok(Logits { values: &[], vocab_size, hidden: &[], best: &[] });
         }
         self.tables.bind(batch, cache)?;
         let found = self.compute(batch, Rows::of(batch.num_rows()) as usize)?;
+        if let best @ [_, ..] = self.executor.best() {
+            return Ok(Logits { values: &[], vocab_size, hidden: &[], best });
+        }
         let (num_rows, hidden_size) = (batch.output_rows.len(), self.graph.hparams.hidden_size);
         let values = self.executor.values(found.logits, num_rows * vocab_size).map_err(failed)?;
         let hidden = self.executor.values(found.hidden, num_rows * hidden_size).map_err(failed)?;
-        Ok(Logits { values, vocab_size, hidden })
+        Ok(Logits { values, vocab_size, hidden, best: &[] })
     }
 
     fn vocab_size(&self) -> usize {

@@ -104,7 +104,7 @@ impl StepRunner for Fake {
                 }
             }
         }
-        Ok(Logits { values: &self.logits, vocab_size: VOCAB, hidden: &[] })
+        Ok(Logits { values: &self.logits, vocab_size: VOCAB, hidden: &[], best: &[] })
     }
 
     fn vocab_size(&self) -> usize {

@@ -18,7 +18,7 @@ mod weight;
 
 use device::{Hardware, Pool, PoolError};
 
-pub use cuda::{check_cuda, check_shared, check_tiles};
+pub use cuda::{check_best, check_cuda, check_shared, check_tiles};
 pub use lone::{attend_with, captured};
 
 pub use case::{Arena, Bounds, Case, Output, Place};

@@ -57,6 +57,8 @@ pub struct StepInputs<'a> {
     pub tables: &'a [u32],
     /// Per KV group, per sequence of the step.
     pub views: &'a [Vec<SequenceView>],
+    /// The best token of each output row is enough: where the GPU finds it, it alone comes back ([`Executor::best`]).
+    pub best_only: bool,
 }
 
 /// A place of one token in the cache: the first physical block of a run and the position in it.
@@ -130,6 +132,8 @@ pub struct Executor {
     gpu: Option<DeviceSide>,
     /// Of the groups, as the GPU sees them.
     gpu_frames: Vec<KvFrame>,
+    /// Of the last step.
+    best: Vec<u32>,
 }
 
 // SAFETY: the raw pointers in views and frames are rewritten before every use and never outlive `run`.
@@ -148,6 +152,7 @@ impl Executor {
             frames: Vec::new(),
             gpu: None,
             gpu_frames: Vec::new(),
+            best: Vec::new(),
         })
     }
 
@@ -243,9 +248,16 @@ impl Executor {
                 }
             }
         }
-        gpu.fetch(&program.results, frame, &self.arena)?;
-        if let Some(finding) = gpu.end()? {
+        let ends_there = program.segments.last().is_some_and(|segment| segment.place == Place::Cuda);
+        let best_only = inputs.best_only && ends_there && frame.num_logits > 0;
+        if !best_only {
+            gpu.fetch(&program.results, frame, &self.arena)?;
+        }
+        if let Some(finding) = gpu.end(frame.num_outputs)? {
             program.record.found(finding);
+        }
+        if best_only && !gpu.best(frame.num_outputs, &mut self.best) {
+            gpu.fetch(&program.results, frame, &self.arena)?;
         }
         program.record.add_steps(&gpu.take_times()?);
         Ok(())
@@ -274,7 +286,7 @@ impl Executor {
                     gpu.mirror(&self.arena, program.arena_bytes, false)?;
                     gpu.enqueue(&program.steps, index..index + 1, device_frame)?;
                     gpu.mirror(&self.arena, program.arena_bytes, true)?;
-                    if let Some(finding) = gpu.end()? {
+                    if let Some(finding) = gpu.end(0)? {
                         program.record.found(finding);
                     }
                 }
@@ -306,6 +318,7 @@ impl Executor {
     /// Checks the inputs and turns them into addresses, good until the next call.
     fn frame(&mut self, program: &Program, inputs: &StepInputs<'_>) -> Result<Frame, StepError> {
         self.check(program, inputs)?;
+        self.best.clear();
         self.frames.clear();
         for (group, views) in self.groups.iter_mut().zip(inputs.views) {
             let heads = group.layout.num_kv_heads as u32;
@@ -343,6 +356,12 @@ impl Executor {
             logits: self.arena.as_ptr().wrapping_add(logits.0).cast(),
             num_logits,
         })
+    }
+
+    /// The most likely token of each output row of the last step, where no more came back of it; else empty, and the logits
+    /// are there.
+    pub fn best(&self) -> &[u32] {
+        &self.best
     }
 
     /// The first `len` f32 values at `slot`.

@@ -48,6 +48,7 @@ impl BlockTables {
             output_rows: &batch.output_rows,
             tables: &self.entries,
             views: &self.views,
+            best_only: false,
         }
     }
 }

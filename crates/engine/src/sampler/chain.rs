@@ -169,6 +169,19 @@ impl Sampler {
         Ok(Sampled { token: candidates.ids()[selected], probability: candidates.probability(selected) })
     }
 
+    /// Whether the chain always picks the most likely token, the first of equal ones: temperature 0 among stages that never
+    /// drop it.
+    pub fn is_greedy(&self) -> bool {
+        let effects = || self.stages.iter().map(|(_, stage)| stage.effect());
+        let keeps = |effect| {
+            matches!(
+                effect,
+                Effect::TopK(_) | Effect::TopP { .. } | Effect::MinP { .. } | Effect::Temperature(_) | Effect::Draw
+            )
+        };
+        effects().all(keeps) && effects().any(|effect| matches!(effect, Effect::Temperature(t) if t <= 0.0))
+    }
+
     /// Appends a token to the sequence: of the prompt, sampled, or forced.
     pub fn accept(&mut self, token: u32) {
         for (_, stage) in &mut self.stages {

@@ -242,3 +242,25 @@ fn logprobs_are_those_of_the_whole_softmax() {
     assert!(top.is_empty());
     assert!(matches!(logprobs(&mut candidates, &row, 5, 0, &mut top), Err(Error::TokenOutOfVocab { token: 5, .. })));
 }
+
+/// Greedy chains may be done where the logits are: nothing in them may ever drop the most likely token or make it less so.
+#[test]
+fn chains_that_only_pick_the_best_say_so() {
+    for text in ["temperature=0", "temperature=-1 top_k=3 top_p=0.2 min_p=0.9", "temperature=0 samplers=temperature"] {
+        assert!(sampler(text, 10, &[], &[]).is_greedy(), "{text}");
+    }
+    for text in [
+        "",
+        "temperature=1",
+        "top_k=1",
+        "temperature=0 dynatemp_range=0.5",
+        "temperature=0 repeat_penalty=1.1",
+        "temperature=0 typical_p=0.5",
+        "temperature=0 xtc_probability=0.5",
+        "temperature=0 mirostat=2",
+        "temperature=0 logit_bias=3+1",
+        "temperature=0 samplers=top_k",
+    ] {
+        assert!(!sampler(text, 10, &[], &[]).is_greedy(), "{text}");
+    }
+}

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use device::cuda::{Arch, Gpu, Jit, KernelCache, Libraries, Queue};
 use device::{Hardware, Pool};
-use kernels::conformance::{Verdict, check_shared, check_tiles};
+use kernels::conformance::{Verdict, check_best, check_shared, check_tiles};
 use kernels::table::OPS;
 
 /// The problems that `cargo test` checks too.
@@ -159,8 +159,14 @@ fn emulate(
 fn run(queue: &Queue, stride: usize, wanted: &dyn Fn(&str) -> bool) -> Result<bool, String> {
     let mut pool = Pool::new(Hardware::probe().num_cores).map_err(|error| error.to_string())?;
     let mut well = true;
+    let mut alone = Vec::new();
     if wanted("tiles") {
-        let verdict = check_tiles(queue, SEED);
+        alone.push(check_tiles(queue, SEED));
+    }
+    if wanted("shared") {
+        alone.push(check_best(queue, SEED));
+    }
+    for verdict in alone {
         well &= verdict.passed();
         println!("{verdict}");
     }

@@ -4,8 +4,8 @@
 use device::Pool;
 use device::cuda::{CudaError, Queue};
 
-use super::{Case, Conform, Random, Verdict, weight};
-use crate::cuda::{compile_shared, tile};
+use super::{Case, Conform, Random, Values, Verdict, weight};
+use crate::cuda::{DeviceWeights, Launcher, best_token, compile_shared, look_over, tile};
 use crate::op::Op;
 use crate::tiles::Tiling;
 use crate::variant::{Place, Variant};
@@ -76,6 +76,56 @@ pub fn check_tiles(queue: &Queue, seed: u64) -> Verdict {
 pub fn check_shared(queue: &Queue) -> Verdict {
     let failures: Vec<String> = compile_shared(queue).iter().map(CudaError::to_string).collect();
     Verdict { id: "shared", missing: None, num_cases: 1, worst: 0.0, failures }
+}
+
+/// Finds the best tokens of rows of logits on the device: with equal ones the first, none where a row has what is no logit
+/// or rules all out.
+pub fn check_best(queue: &Queue, seed: u64) -> Verdict {
+    let mut verdict = Verdict { id: "best tokens", missing: None, num_cases: 0, worst: 0.0, failures: Vec::new() };
+    let mut random = Random::new(seed);
+    for num_tokens in [1, 31, 1024, 1025, 5000] {
+        let mut rows: Vec<Vec<f32>> = (0..4).map(|_| random.values(Values::Normal, num_tokens)).collect();
+        // Few different values, zeros of both signs, everything below zero, nothing left.
+        rows.push(random.values(Values::Normal, num_tokens).iter().map(|x| x.round().min(1.0)).collect());
+        rows.push((0..num_tokens).map(|i| if i % 3 == 0 { -0.0 } else { 0.0 }).collect());
+        rows.push(random.values(Values::Normal, num_tokens).iter().map(|x| -1.0 - x.abs()).collect());
+        rows.push(vec![f32::NEG_INFINITY; num_tokens]);
+        for bad in [f32::NAN, -f32::NAN, f32::INFINITY] {
+            let mut row = random.values(Values::Normal, num_tokens);
+            row[random.below(num_tokens)] = bad;
+            rows.push(row);
+        }
+        let expected: Vec<Option<u32>> = rows.iter().map(|row| first_of_largest(row)).collect();
+        verdict.num_cases += rows.len();
+        match best_tokens(queue, &rows.concat(), [rows.len(), num_tokens]) {
+            Ok(found) if found == expected => {}
+            Ok(found) => verdict.failures.push(format!("of {num_tokens}: {found:?}, not {expected:?}")),
+            Err(error) => verdict.failures.push(format!("of {num_tokens}: {error}")),
+        }
+    }
+    verdict
+}
+
+fn first_of_largest(row: &[f32]) -> Option<u32> {
+    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sound = row.iter().all(|logit| *logit < f32::INFINITY) && largest > f32::NEG_INFINITY;
+    row.iter().position(|logit| *logit == largest).filter(|_| sound).map(|token| token as u32)
+}
+
+fn best_tokens(queue: &Queue, logits: &[f32], shape: [usize; 2]) -> Result<Vec<Option<u32>>, CudaError> {
+    queue.enter()?;
+    let mut words = vec![u64::MAX; shape[0]];
+    let [from, to] = [size_of_val(logits), size_of_val(&words[..])].map(|bytes| queue.memory(bytes, "best tokens"));
+    let (from, to, weights) = (from?, to?, DeviceWeights::default());
+    // SAFETY: both are as large as what is copied; they last until the queue has been waited for.
+    unsafe {
+        queue.upload(bytemuck::cast_slice(logits), from.as_ptr())?;
+        queue.upload(bytemuck::cast_slice(&words), to.as_ptr())?;
+        look_over(&Launcher { queue, weights: &weights }, from.as_ptr().cast(), shape, to.as_ptr().cast())?;
+        queue.download(to.as_ptr(), bytemuck::cast_slice_mut(&mut words))?;
+    }
+    queue.synchronize()?;
+    Ok(words.into_iter().map(best_token).collect())
 }
 
 fn tiles(queue: &Queue, tiling: Tiling, rows: &[u8], n: usize, k: usize) -> Result<Vec<u8>, CudaError> {

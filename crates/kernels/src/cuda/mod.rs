@@ -197,7 +197,7 @@ pub(crate) fn compile_shared(queue: &Queue) -> Vec<CudaError> {
     let launcher = Launcher { queue, weights: &weights };
     queue.rehearse(true);
     // SAFETY: a queue that rehearses follows no address.
-    let mut all = vec![unsafe { look_over(&launcher, std::ptr::null(), 0) }];
+    let mut all = vec![unsafe { look_over(&launcher, std::ptr::null(), [0, 0], std::ptr::null_mut()) }];
     // SAFETY: as above.
     all.push(unsafe { noise::fill(queue, DType::F16, std::ptr::null_mut(), 0, 0) });
     all.extend(fused::compile(queue));
@@ -262,21 +262,37 @@ pub(crate) fn blocks(count: usize, per_block: usize) -> u32 {
     count.div_ceil(per_block) as u32
 }
 
-/// Looks over logits on the device; what is wrong with them is the last step's fault.
+/// Looks over logits on the device, `[num_rows, num_tokens]`; what is wrong with them is the last step's fault. Of each row
+/// the most likely token goes to `best` ([`best_token`]).
 ///
 /// # Safety
-/// `count` values must lie there on the device.
-pub(crate) unsafe fn look_over(launcher: &Launcher<'_>, logits: *const f32, count: usize) -> Result<(), CudaError> {
+/// So many values must lie there on the device, and as many words as rows, all ones.
+pub(crate) unsafe fn look_over(
+    launcher: &Launcher<'_>,
+    logits: *const f32,
+    [num_rows, num_tokens]: [usize; 2],
+    best: *mut u64,
+) -> Result<(), CudaError> {
     #[repr(C)]
     #[derive(Clone, Copy)]
     struct Args {
         logits: *const f32,
-        count: u64,
+        best: *mut u64,
         fault: FaultPlace,
+        num_tokens: u32,
     }
     const SOURCE: Source = Source { name: "look_over", parts: &[PRELUDE, include_str!("look_over.cu")] };
     let kernel = Kernel { source: &SOURCE, entry: "look_over", constants: &[] };
-    let args = Args { logits, count: count as u64, fault: launcher.queue.fault_place() };
+    let args = Args { logits, best, fault: launcher.queue.fault_place(), num_tokens: num_tokens as u32 };
+    let grid = Grid { blocks: [num_rows as u32, blocks(num_tokens, 1024), 1], threads: 256, shared_bytes: 0 };
     // SAFETY: the caller's promise; the struct is that of the source.
-    unsafe { launcher.launch(&kernel, Grid::row(blocks(count, 1024).min(1024), 256), &args) }
+    unsafe { launcher.launch(&kernel, grid, &args) }
+}
+
+/// The token of a word of [`look_over`]; none where the row has a logit that is none, or rules out every token.
+pub(crate) fn best_token(word: u64) -> Option<u32> {
+    /// The upper half for -Inf.
+    const NEVER: u32 = f32::NEG_INFINITY.to_bits();
+    let above = (word >> u32::BITS) as u32;
+    (above > 0 && above < NEVER).then_some(word as u32)
 }

@@ -16,7 +16,7 @@ use gguf::DType;
 
 use self::inputs::Inputs;
 use super::{Program, StepInputs};
-use crate::cuda::{DeviceWeights, Launcher, fused, look_over};
+use crate::cuda::{DeviceWeights, Launcher, best_token, fused, look_over};
 use crate::fault::{Faults, Finding};
 use crate::launch::{Frame, KvFrame, KvView, Run};
 use crate::tiles::Tiling;
@@ -36,6 +36,11 @@ pub struct Segment {
     pub inputs: Vec<Transfer>,
 }
 
+/// Bytes of what kernels tell of a step with so many output rows.
+const fn told_bytes(num_outputs: usize) -> usize {
+    (1 + num_outputs) * size_of::<u64>()
+}
+
 /// Bytes that are fetched from the device at one time.
 const FETCH_BYTES: usize = 8 << 20;
 
@@ -49,7 +54,8 @@ pub struct DeviceSide {
     inputs: Inputs,
     /// Changes whenever arena, inputs or cache move.
     generation: u64,
-    fault: Memory,
+    /// What kernels tell of a step: the first fault, and the best token of each output row.
+    told: Memory,
     fetched: Pinned,
     /// Whether every step is timed, and the moments between those of the current run.
     timing: bool,
@@ -79,7 +85,7 @@ impl DeviceSide {
             groups: Vec::new(),
             inputs: Inputs::new(&queue, 64, 64, 4096)?,
             generation: 0,
-            fault: queue.memory(size_of::<u64>(), "the note of faults")?,
+            told: queue.memory(told_bytes(64), "what kernels tell of a step")?,
             fetched: queue.pinned(FETCH_BYTES)?,
             timing: false,
             marks: Vec::new(),
@@ -214,6 +220,11 @@ impl DeviceSide {
         if self.inputs.make_room(&self.queue, host.num_rows, num_views, inputs.tables.len())? {
             self.generation += 1;
         }
+        if self.told.len() < told_bytes(host.num_outputs) {
+            let bytes = told_bytes(host.num_outputs.next_power_of_two());
+            self.told = self.queue.memory(bytes, "what kernels tell of a step")?;
+            self.generation += 1;
+        }
         let at = self.inputs.places();
         let device = self.inputs.device.as_ptr();
         self.inputs.put(at.tokens, bytemuck::cast_slice(inputs.tokens));
@@ -238,7 +249,7 @@ impl DeviceSide {
         // SAFETY: both sides of the inputs are as large; the host's stays as it is until the step has ended.
         unsafe {
             self.queue.upload(&self.inputs.host.as_slice()[..used], device)?;
-            self.queue.fill(self.fault.as_ptr(), 0xff, size_of::<u64>())?;
+            self.queue.fill(self.told.as_ptr(), 0xff, told_bytes(host.num_outputs))?;
         }
         Ok(Frame {
             arena: self.arena.as_ptr(),
@@ -256,7 +267,7 @@ impl DeviceSide {
         let launcher = Launcher { queue: &self.queue, weights: &self.weights };
         let mut rest = range.clone();
         while let Some(step) = steps[rest.clone()].first() {
-            self.queue.set_fault_place(FaultPlace { word: self.fault.as_ptr().cast(), step: rest.start as u64 + 1 });
+            self.queue.set_fault_place(FaultPlace { word: self.told.as_ptr().cast(), step: rest.start as u64 + 1 });
             let fused = self.fused(&steps[rest.clone()], frame);
             // SAFETY: the frame is that of `begin`; the plan answers for its slots, and weights are never taken away.
             rest.start += unsafe {
@@ -267,20 +278,39 @@ impl DeviceSide {
             };
         }
         if range.end == steps.len() && frame.num_logits > 0 {
-            // SAFETY: as above; the logits lie in the arena.
-            unsafe { look_over(&launcher, frame.logits, frame.num_logits) }?;
+            let shape = [frame.num_outputs, frame.num_logits / frame.num_outputs.max(1)];
+            let best = self.told.as_ptr().wrapping_add(told_bytes(0)).cast();
+            // SAFETY: as above; the logits lie in the arena, and there is a word for each row.
+            unsafe { look_over(&launcher, frame.logits, shape, best) }?;
         }
         Ok(())
     }
 
-    /// Waits for the device. Returns the first thing that a kernel found wrong.
-    pub(super) fn end(&mut self) -> Result<Option<Finding>, CudaError> {
-        // SAFETY: the word lives; nobody looks at the copy before the queue has been waited for.
-        unsafe { self.queue.download(self.fault.as_ptr(), &mut self.fetched.as_mut_slice()[..8]) }?;
+    /// Waits for the device, and for the best tokens of so many output rows. Returns the first thing that a kernel found
+    /// wrong.
+    pub(super) fn end(&mut self, num_outputs: usize) -> Result<Option<Finding>, CudaError> {
+        let bytes = told_bytes(num_outputs).min(FETCH_BYTES);
+        // SAFETY: the words live; nobody looks at the copy before the queue has been waited for.
+        unsafe { self.queue.download(self.told.as_ptr(), &mut self.fetched.as_mut_slice()[..bytes]) }?;
         self.queue.synchronize()?;
-        let word = self.fetched.as_slice().first_chunk().map_or(u64::MAX, |bytes| u64::from_ne_bytes(*bytes));
+        let word = self.words().next().unwrap_or(u64::MAX);
         let step = (word >> u32::BITS) as usize;
         let found = word != u64::MAX && step > 0;
         Ok(found.then(|| Finding { step: step - 1, faults: Faults::from_bits(word as u32) }))
+    }
+
+    /// The best token of each output row of the step that has just ended; false where a row has none.
+    pub(super) fn best(&self, num_outputs: usize, best: &mut Vec<u32>) -> bool {
+        best.clear();
+        best.extend(self.words().skip(1).take(num_outputs).map_while(best_token));
+        if best.len() < num_outputs {
+            best.clear();
+        }
+        !best.is_empty()
+    }
+
+    /// What kernels have told, as far as it was fetched.
+    fn words(&self) -> impl Iterator<Item = u64> {
+        self.fetched.as_slice().as_chunks().0.iter().map(|bytes| u64::from_ne_bytes(*bytes))
     }
 }
