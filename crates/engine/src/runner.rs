@@ -14,7 +14,8 @@ use std::time::Instant;
 use device::cuda::{CudaError, Queue};
 use device::{Hardware, Pool};
 use kernels::{
-    CacheSlot, DeviceSide, Executor, KeyFitting, KvLayout, KvType, Off, Place, Policy, Rows, StepInputs, TurnKey, Unfit,
+    CacheSlot, DeviceSide, Executor, HostWeight, KeyFitting, KvLayout, KvType, Off, Place, Policy, Rows, StepInputs,
+    TurnKey, Unfit,
 };
 use model::plan::{KeyFittings, Offload};
 use model::{Graph, Plan, PlanOptions, Results, StepInfo, Weights};
@@ -110,15 +111,22 @@ impl Runner {
         let mut executor = Executor::new(Pool::new(options.num_threads)?, arena_bytes)?;
         if let (Some(queue), Some(offload)) = (gpu, &options.offload) {
             let mut side = DeviceSide::new(queue, arena_bytes).map_err(device::Error::from)?;
-            for part in offload.weights(graph, weights) {
-                let made_up = weights.is_hollow();
-                match (part.matrix, part.matrix.and_then(|matrix| offload.tiles(&matrix))) {
-                    (Some(matrix), Some(tiling)) => side.add_tiles(part.bytes, tiling, matrix.columns, made_up),
-                    (Some(matrix), None) if made_up => side.make_weights(part.bytes, matrix.dtype),
-                    _ => side.add_weights(part.bytes),
-                }
-                .map_err(device::Error::from)?;
+            let parts = offload.weights(graph, weights);
+            let on_host: Vec<HostWeight<'_>> = parts
+                .iter()
+                .map(|part| HostWeight {
+                    bytes: part.bytes,
+                    tiles: part.matrix.and_then(|matrix| Some((offload.tiles(&matrix)?, matrix.columns))),
+                })
+                .collect();
+            match weights.is_hollow() {
+                false => side.add_weights(&on_host),
+                true => parts.iter().zip(&on_host).try_for_each(|(part, on_host)| match part.matrix {
+                    Some(matrix) => side.make_weights(on_host, matrix.dtype),
+                    None => side.add_weights(&[*on_host]),
+                }),
             }
+            .map_err(device::Error::from)?;
             executor.attach(side);
         }
         for (index, group) in graph.groups.iter().enumerate() {

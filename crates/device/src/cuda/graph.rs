@@ -89,6 +89,18 @@ impl Event {
         }
     }
 
+    /// Waits until it is reached.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub(super) fn wait(&self) -> Result<(), CudaError> {
+        if self.0.is_null() {
+            return Ok(());
+        }
+        // SAFETY: the event lives.
+        check("cuEventSynchronize", unsafe { sys::cuEventSynchronize(self.0) })
+    }
+
     /// Microseconds from `earlier` to this, once both are reached: after [`super::Queue::synchronize`].
     ///
     /// # Errors

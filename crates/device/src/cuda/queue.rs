@@ -7,6 +7,7 @@
 mod kernel;
 mod memory;
 mod modules;
+mod staging;
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;

@@ -60,77 +60,81 @@ pub struct DeviceWeights {
 }
 
 impl DeviceWeights {
-    /// Copies `bytes` to the queue's device, unless they are there already.
+    /// Brings weights to the queue's device, unless they are there already.
     ///
     /// # Errors
     /// When the device has no room.
-    pub fn add(&mut self, queue: &Queue, bytes: &[u8]) -> Result<(), CudaError> {
-        // SAFETY: the memory is as large; pageable bytes are staged before the call returns.
-        self.place(queue, bytes, |memory| unsafe { queue.upload(bytes, memory.as_ptr()) })
+    pub fn add(&mut self, queue: &Queue, parts: &[HostWeight<'_>]) -> Result<(), CudaError> {
+        let (mut pieces, mut places) = (Vec::new(), Vec::new());
+        for part in parts {
+            let Some(memory) = self.take(queue, part)? else { continue };
+            match part.tiles {
+                None => {
+                    let of_piece = |nth| Place::Bytes(memory.wrapping_add(nth * PIECE_BYTES));
+                    pieces.extend(part.bytes.chunks(PIECE_BYTES));
+                    places.extend((0..part.bytes.len().div_ceil(PIECE_BYTES)).map(of_piece));
+                }
+                Some((tiling, k)) => {
+                    let rows = tile_rows(tiling, k);
+                    let chunks = part.bytes.chunks(rows * row_bytes(tiling.dtype(), k));
+                    let of_piece = |nth| Place::Tiles(tiling, k, memory.wrapping_add(tiling.bytes(nth * rows, k)));
+                    places.extend((0..chunks.len()).map(of_piece));
+                    pieces.extend(chunks);
+                }
+            }
+        }
+        queue.stage(&pieces, |index, bytes| match places[index] {
+            // SAFETY: the memory is that of the whole part; staged bytes stay until they are copied.
+            Place::Bytes(to) => unsafe { queue.upload(bytes, to) },
+            // SAFETY: scratch is as large as the piece and used again only after the kernel; the memory holds all tiles.
+            Place::Tiles(tiling, k, tiles) => unsafe {
+                let from = queue.scratch(bytes.len())?;
+                queue.upload(bytes, from)?;
+                tile(queue, tiling, from, tiles, bytes.len() / row_bytes(tiling.dtype(), k), k)
+            },
+        })
     }
 
-    /// Makes up weights of a type in place of `bytes`, which are not read.
+    /// Makes up weights of a type in the place of such, which are not read.
     ///
     /// # Errors
     /// When the device has no room, or the type is none that can be made up.
-    pub fn make(&mut self, queue: &Queue, bytes: &[u8], dtype: DType) -> Result<(), CudaError> {
+    pub fn make(&mut self, queue: &Queue, part: &HostWeight<'_>, dtype: DType) -> Result<(), CudaError> {
         let seed = self.places.len() as u64;
-        // SAFETY: the memory is as large.
-        self.place(queue, bytes, |memory| unsafe { noise::fill(queue, dtype, memory.as_ptr(), bytes.len(), seed) })
-    }
-
-    /// Takes memory for `bytes`, unless it has it already, and has it filled.
-    fn place(
-        &mut self,
-        queue: &Queue,
-        bytes: &[u8],
-        fill: impl FnOnce(&Memory) -> Result<(), CudaError>,
-    ) -> Result<(), CudaError> {
-        let key = bytes.as_ptr() as usize;
-        let known = self.places.get(&key).is_some_and(|(len, _)| *len >= bytes.len());
-        if known || bytes.is_empty() || (queue.gpu().is_none() && !queue.is_emulated()) {
-            return Ok(());
-        }
-        let memory = queue.memory(bytes.len(), "weights")?;
-        fill(&memory)?;
-        self.places.insert(key, (bytes.len(), memory));
-        Ok(())
-    }
-
-    /// Lays the `rows` of a matrix out in tiles on the queue's device, piece by piece, unless that was done already; or
-    /// rows that are made up in their place.
-    ///
-    /// # Errors
-    /// As [`DeviceWeights::make`].
-    pub fn add_tiles(
-        &mut self,
-        queue: &Queue,
-        rows: &[u8],
-        tiling: Tiling,
-        k: usize,
-        made_up: bool,
-    ) -> Result<(), CudaError> {
-        let row_bytes = k / tiling.dtype().block_len() * tiling.dtype().block_bytes();
-        let (key, num_rows) = (rows.as_ptr() as usize, rows.len() / row_bytes);
-        if num_rows == 0 || self.places.contains_key(&key) || (queue.gpu().is_none() && !queue.is_emulated()) {
-            return Ok(());
-        }
-        let memory = queue.memory(tiling.bytes(num_rows, k), "weights in tiles")?;
-        let piece_rows = (PIECE_BYTES / row_bytes).next_multiple_of(TILE);
-        for (nth, piece) in rows.chunks(piece_rows * row_bytes).enumerate() {
-            let tiles = memory.as_ptr().wrapping_add(tiling.bytes(nth * piece_rows, k));
-            // SAFETY: scratch is as large as the piece and used again only after the kernel; the memory holds all tiles.
+        let Some(memory) = self.take(queue, part)? else { return Ok(()) };
+        let Some((tiling, k)) = part.tiles else {
+            // SAFETY: the memory is as large.
+            return unsafe { noise::fill(queue, dtype, memory, part.bytes.len(), seed) };
+        };
+        let rows = tile_rows(tiling, k);
+        for (nth, piece) in part.bytes.chunks(rows * row_bytes(dtype, k)).enumerate() {
+            let tiles = memory.wrapping_add(tiling.bytes(nth * rows, k));
+            // SAFETY: as in `add`.
             unsafe {
                 let from = queue.scratch(piece.len())?;
-                match made_up {
-                    true => noise::fill(queue, tiling.dtype(), from, piece.len(), (key + nth) as u64)?,
-                    false => queue.upload(piece, from)?,
-                }
-                tile(queue, tiling, from, tiles, piece.len() / row_bytes, k)?;
+                noise::fill(queue, dtype, from, piece.len(), (seed << 32) + nth as u64)?;
+                tile(queue, tiling, from, tiles, piece.len() / row_bytes(dtype, k), k)?;
             }
         }
-        self.places.insert(key, (rows.len(), memory));
         Ok(())
+    }
+
+    /// Takes memory for weights, unless they have it already, or there is no device. Returns where it begins.
+    fn take(&mut self, queue: &Queue, part: &HostWeight<'_>) -> Result<Option<*mut u8>, CudaError> {
+        let (key, len) = (part.bytes.as_ptr() as usize, part.bytes.len());
+        let known = self.places.get(&key).is_some_and(|(had, _)| *had >= len);
+        if known || len == 0 || (queue.gpu().is_none() && !queue.is_emulated()) {
+            return Ok(None);
+        }
+        let memory = match part.tiles {
+            None => queue.memory(len, "weights")?,
+            Some((tiling, k)) => {
+                queue.memory(tiling.bytes(len / row_bytes(tiling.dtype(), k), k), "weights in tiles")?
+            }
+        };
+        let begin = memory.as_ptr();
+        self.places.insert(key, (len, memory));
+        Ok(Some(begin))
     }
 
     /// Bytes on the device.
@@ -155,8 +159,33 @@ impl DeviceWeights {
     }
 }
 
-/// Bytes of a matrix that are laid out in tiles at one time.
-const PIECE_BYTES: usize = 32 << 20;
+/// Weights as they lie on the host.
+#[derive(Clone, Copy, Debug)]
+pub struct HostWeight<'a> {
+    /// The bytes, whose address names them in plans.
+    pub bytes: &'a [u8],
+    /// What their rows are laid out in on the device, and how many columns these have.
+    pub tiles: Option<(Tiling, usize)>,
+}
+
+/// Where a piece of weights goes: as it is, or as tiles of rows of so many columns.
+#[derive(Clone, Copy)]
+enum Place {
+    Bytes(*mut u8),
+    Tiles(Tiling, usize, *mut u8),
+}
+
+/// Bytes that are on their way at one time.
+const PIECE_BYTES: usize = 4 << 20;
+
+/// Rows of a matrix that are laid out in tiles at one time.
+fn tile_rows(tiling: Tiling, k: usize) -> usize {
+    (PIECE_BYTES / row_bytes(tiling.dtype(), k)).next_multiple_of(TILE)
+}
+
+fn row_bytes(dtype: DType, k: usize) -> usize {
+    k / dtype.block_len() * dtype.block_bytes()
+}
 
 /// Enqueues the making of tiles from rows of the file, both on the device.
 ///
@@ -182,7 +211,7 @@ pub(crate) unsafe fn tile(
     const SOURCE: Source = Source { name: "tiles", parts: &[PRELUDE, BLOCKS, TILES, include_str!("../tiles/pack.cu")] };
     const WARPS: usize = 4;
     let dtype = tiling.dtype();
-    let row_bytes = (k / dtype.block_len() * dtype.block_bytes()) as u64;
+    let row_bytes = row_bytes(dtype, k) as u64;
     let kernel = Kernel { source: &SOURCE, entry: "pack", constants: &[type_constant(dtype)] };
     let args = Args { rows, tiles, row_bytes, n: n as u32, k: k as u32 };
     let grid = Grid::row(blocks(n.div_ceil(TILE) * k.div_ceil(CHUNK), WARPS), 32 * WARPS as u32);

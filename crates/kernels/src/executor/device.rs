@@ -16,10 +16,9 @@ use gguf::DType;
 
 use self::inputs::Inputs;
 use super::{Program, StepInputs};
-use crate::cuda::{DeviceWeights, Launcher, best_token, fused, look_over};
+use crate::cuda::{DeviceWeights, HostWeight, Launcher, best_token, fused, look_over};
 use crate::fault::{Faults, Finding};
 use crate::launch::{Frame, KvFrame, KvView, Run};
-use crate::tiles::Tiling;
 use crate::variant::Place;
 
 pub use self::graphs::Graphs;
@@ -109,28 +108,20 @@ impl DeviceSide {
         self.weights.num_bytes()
     }
 
-    /// Copies weights to the device; plans go on naming them by their addresses on the host.
+    /// Brings weights to the device; plans go on naming them by their addresses on the host.
     ///
     /// # Errors
     /// When the device has no room.
-    pub fn add_weights(&mut self, bytes: &[u8]) -> Result<(), CudaError> {
-        self.weights.add(&self.queue, bytes)
+    pub fn add_weights(&mut self, parts: &[HostWeight<'_>]) -> Result<(), CudaError> {
+        self.weights.add(&self.queue, parts)
     }
 
-    /// The same for a matrix of whole rows, which is laid out in tiles there; `made_up` as in [`Self::make_weights`].
-    ///
-    /// # Errors
-    /// When the device has no room.
-    pub fn add_tiles(&mut self, rows: &[u8], tiling: Tiling, columns: usize, made_up: bool) -> Result<(), CudaError> {
-        self.weights.add_tiles(&self.queue, rows, tiling, columns, made_up)
-    }
-
-    /// Makes up weights of this type on the device, in place of `bytes`, which nobody looks at.
+    /// Makes up weights of this type on the device, in place of some that nobody looks at.
     ///
     /// # Errors
     /// When the device has no room, or the type is none of the GPU's.
-    pub fn make_weights(&mut self, bytes: &[u8], dtype: DType) -> Result<(), CudaError> {
-        self.weights.make(&self.queue, bytes, dtype)
+    pub fn make_weights(&mut self, part: &HostWeight<'_>, dtype: DType) -> Result<(), CudaError> {
+        self.weights.make(&self.queue, part, dtype)
     }
 
     /// From now on every step is timed by itself, which makes runs slower; or no longer.

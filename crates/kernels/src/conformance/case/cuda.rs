@@ -3,7 +3,7 @@
 use device::cuda::{CudaError, Queue};
 
 use super::{Case, Memory};
-use crate::cuda::{DeviceWeights, Launcher};
+use crate::cuda::{DeviceWeights, HostWeight, Launcher};
 use crate::launch::{Frame, KvFrame, KvView, Run, Step};
 use crate::op::Op;
 use crate::variant::Variant;
@@ -20,10 +20,11 @@ impl<O: Op> Case<O> {
         let mut weights = DeviceWeights::default();
         for buffer in self.weights.iter().flatten() {
             // SAFETY: the case owns the buffer, and nobody writes it any more.
-            weights.add(queue, unsafe { std::slice::from_raw_parts(buffer.as_ptr(), buffer.len()) })?;
+            let bytes = unsafe { std::slice::from_raw_parts(buffer.as_ptr(), buffer.len()) };
+            weights.add(queue, &[HostWeight { bytes, tiles: None }])?;
         }
         for words in [&self.tokens, &self.positions, &self.output_rows].into_iter().chain(&self.cache.tables) {
-            weights.add(queue, bytemuck::cast_slice(words))?;
+            weights.add(queue, &[HostWeight { bytes: bytemuck::cast_slice(words), tiles: None }])?;
         }
         let launcher = Launcher { queue, weights: &weights };
         let view = |view: &KvView| KvView {
