@@ -33,8 +33,7 @@ pub const HALVES: Variant<Attention> = Variant {
     launch: Launch::Cuda(halves),
 };
 
-/// Caches of 8- or 4-bit codes: single rows on tensor cores, where codes are exact as halves; rows of a prompt as
-/// [`VARIANT`].
+/// Caches of 8- or 4-bit codes, which are exact as halves.
 pub const CODES: Variant<Attention> = Variant {
     id: "attention/codes/cuda-mma",
     needs: &[Feature::Cuda],
@@ -73,7 +72,25 @@ const DECODE_CODES: Source = Source {
 };
 const PREFILL: Source = Source {
     name: "attention_prefill",
-    parts: &[PRELUDE, KV, include_str!("cuda_mma.cu"), include_str!("cuda_prefill.cu")],
+    parts: &[
+        PRELUDE,
+        KV,
+        include_str!("cuda_mma.cu"),
+        include_str!("cuda_prefill_layout.cu"),
+        include_str!("cuda_prefill_halves.cu"),
+        include_str!("cuda_prefill.cu"),
+    ],
+};
+const PREFILL_CODES: Source = Source {
+    name: "attention_prefill_codes",
+    parts: &[
+        PRELUDE,
+        KV,
+        include_str!("cuda_mma.cu"),
+        include_str!("cuda_prefill_layout.cu"),
+        include_str!("cuda_prefill_codes.cu"),
+        include_str!("cuda_prefill.cu"),
+    ],
 };
 
 /// Sequences with fewer rows than this on average are computed row by row.
@@ -165,20 +182,21 @@ struct PrefillArgs {
 }
 
 unsafe fn halves(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), CudaError> {
-    let mut constants = kv_constants(&desc.layout).to_vec();
-    constants.push(("NUM_HEADS", desc.num_heads as i64));
-    let is_decode = args.num_rows < LEAST_PREFILL_ROWS * args.kv.num_views;
-    let both = launcher.queue.is_rehearsing();
     // SAFETY: the caller's promise.
-    unsafe {
-        if is_decode || both {
-            decode(desc, args, launcher, &DECODE, &constants)?;
-        }
-        if !is_decode || both { prefill(desc, args, launcher, &constants) } else { Ok(()) }
-    }
+    unsafe { on_tensor_cores(desc, args, launcher, [&DECODE, &PREFILL]) }
 }
 
 unsafe fn codes(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), CudaError> {
+    // SAFETY: the caller's promise.
+    unsafe { on_tensor_cores(desc, args, launcher, [&DECODE_CODES, &PREFILL_CODES]) }
+}
+
+unsafe fn on_tensor_cores(
+    desc: &Desc,
+    args: &Args,
+    launcher: &Launcher<'_>,
+    [single, many]: [&'static Source; 2],
+) -> Result<(), CudaError> {
     let mut constants = kv_constants(&desc.layout).to_vec();
     constants.push(("NUM_HEADS", desc.num_heads as i64));
     let is_decode = args.num_rows < LEAST_PREFILL_ROWS * args.kv.num_views;
@@ -186,9 +204,9 @@ unsafe fn codes(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(),
     // SAFETY: the caller's promise.
     unsafe {
         if is_decode || both {
-            decode(desc, args, launcher, &DECODE_CODES, &constants)?;
+            decode(desc, args, launcher, single, &constants)?;
         }
-        if !is_decode || both { attention(desc, args, launcher) } else { Ok(()) }
+        if !is_decode || both { prefill(desc, args, launcher, many, &constants) } else { Ok(()) }
     }
 }
 
@@ -222,7 +240,13 @@ unsafe fn decode(
     unsafe { launcher.launch(&Kernel { source, entry: "decode", constants }, grid, &device_args) }
 }
 
-unsafe fn prefill(desc: &Desc, args: &Args, launcher: &Launcher<'_>, constants: &[Constant]) -> Result<(), CudaError> {
+unsafe fn prefill(
+    desc: &Desc,
+    args: &Args,
+    launcher: &Launcher<'_>,
+    source: &'static Source,
+    constants: &[Constant],
+) -> Result<(), CudaError> {
     let head_dim = desc.layout.head_dim_k;
     let device_args = PrefillArgs {
         q: args.q,
@@ -233,13 +257,20 @@ unsafe fn prefill(desc: &Desc, args: &Args, launcher: &Launcher<'_>, constants: 
         scale: desc.scale,
         softcap: desc.softcap,
     };
-    let (warps, tile_keys) = if head_dim > 128 { (8, 32) } else { (4, 64) };
-    let rows = 16 * warps;
-    // Two tiles of keys, two of values, and the queries.
-    let shared_bytes = ((4 * tile_keys + rows) * head_dim * size_of::<u16>()) as u32;
+    let tile_keys = if head_dim > 128 { 32 } else { 64 };
+    // Two tiles of keys, two of values, and the queries; of codes one tile each, and the next one's blocks.
+    let halves = |rows: usize| rows * head_dim * size_of::<u16>();
+    let shared_bytes = |warps: usize| match desc.layout.k.is_quantized() {
+        false => halves(4 * tile_keys + 16 * warps),
+        true => halves(2 * tile_keys + 16 * warps) + tile_keys / desc.layout.block_size * desc.layout.block_bytes(),
+    };
+    // Large heads have one block of threads on a multiprocessor, so it has more warps where there is room.
+    let warps = if head_dim > 128 && shared_bytes(8) <= launcher.queue.shared_bytes() { 8 } else { 4 };
+    let (rows, shared_bytes) = (16 * warps, shared_bytes(warps) as u32);
+    let constants = &[constants, &[("WARPS", warps as i64)]].concat();
     // No sequence has more than one block of rows that is not full.
     let runs = args.num_rows / rows + args.kv.num_views;
     let grid = Grid { blocks: [desc.num_heads as u32, runs as u32, 1], threads: 32 * warps as u32, shared_bytes };
     // SAFETY: the caller's promise; the struct is that of the source.
-    unsafe { launcher.launch(&Kernel { source: &PREFILL, entry: "prefill", constants }, grid, &device_args) }
+    unsafe { launcher.launch(&Kernel { source, entry: "prefill", constants }, grid, &device_args) }
 }

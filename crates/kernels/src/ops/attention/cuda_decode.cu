@@ -27,7 +27,6 @@ struct Args {
 #define PASSES ((GROUP + 7) / 8)
 #define MOST_PARTS 64
 #define TABLE_TILES (32 / (KEYS / 16)) // whose entries of the table the lanes of a warp hold
-#define LANE_DIMS (DIM / 32)           // of a head that a warp holds: lane + 32 i
 #define PARTS_AT_ONCE 16
 
 // What a warp reads, tile by tile: its first, then every WARPS-th.
@@ -51,36 +50,6 @@ struct Reader {
     }
     __device__ __forceinline__ int keys_left(u32 n) { return (int)end - (int)((first_tile + n * WARPS) * KEYS); }
 };
-
-// A head's queries, and its results, in the lanes of a warp.
-struct Head {
-    float x[LANE_DIMS];
-};
-
-// As `rotate` of `kv.cu`, within a warp.
-__device__ __forceinline__ void rotate_head(Head& head, int lane) {
-    const int part = DIM & -DIM;
-#pragma unroll
-    for (int width = 1; width < part; width *= 2) {
-        if (width < 32) {
-#pragma unroll
-            for (int i = 0; i < LANE_DIMS; i++) {
-                float other = __shfl_xor_sync(FULL, head.x[i], width);
-                head.x[i] = lane & width ? other - head.x[i] : head.x[i] + other;
-            }
-        } else {
-            Head before = head;
-#pragma unroll
-            for (int i = 0; i < LANE_DIMS; i++) {
-                int step = width / 32;
-                head.x[i] = i & step ? before.x[i ^ step] - before.x[i] : before.x[i] + before.x[i ^ step];
-            }
-        }
-    }
-    float factor = __fdiv_rn(1.0f, sqrtf((float)part));
-#pragma unroll
-    for (int i = 0; i < LANE_DIMS; i++) head.x[i] *= factor;
-}
 
 __device__ __forceinline__ void put_out(const Args& args, u64 query, Head head, float weights, int lane) {
     if (V_CODED) rotate_head(head, lane);
@@ -171,10 +140,11 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) decode(Args args) {
         u32 first_key = (from + n * WARPS) * KEYS;
         if (AHEAD && n + 1 < count) load(n + 1);
         float score[KEYS / 8][4] = {};
-        multiply_keys(tile, [&](int i) { return AHEAD ? q[i] : queries[AHEAD ? 0 : i][lane]; }, score);
+        multiply_keys(tile, [&](int i) { return AHEAD ? q[i] : queries[AHEAD ? 0 : i][lane]; }, t, score);
         if (!AHEAD) load_values(tile, blocks, reader.keys_left(n), g, t);
         float now = largest, base_now = base;
 #if VALUE_SCALES
+        float size = log2_of(tile.value_scale);
         float sizes[KEYS / 8][2]; // of values, as powers of two; those that do not count have none
 #endif
 #pragma unroll
@@ -186,7 +156,8 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) decode(Args args) {
                 score[i][c] = counts ? capped(score[i][c], scale, args.softcap) : NOTHING;
                 now = fmaxf(now, score[i][c]);
 #if VALUE_SCALES
-                sizes[i][c] = counts ? score[i][c] + log2_of((&tile.value_scales[c].x)[i]) : NOTHING;
+                float of_value = __shfl_sync(FULL, size, key_of(i, c, t));
+                sizes[i][c] = counts ? score[i][c] + of_value : NOTHING;
                 base_now = fmaxf(base_now, sizes[i][c]);
 #endif
             }

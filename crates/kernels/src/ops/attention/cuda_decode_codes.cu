@@ -10,7 +10,7 @@
 
 struct Tile {
     uint4 k[KEY_WORDS], v[2][VALUE_WORDS];
-    float4 key_scales[2], value_scales[2];
+    float key_scale, value_scale; // of the key and value with the lane's number
 };
 
 __device__ __forceinline__ int key_of(int i, int c, int t) { return 8 * t + 4 * c + i; }
@@ -35,8 +35,8 @@ __device__ __forceinline__ void load_keys(Tile& tile, const u8* const blocks[KEY
     const u8* at = one_of(blocks, g / 4) + t * 64 + g % 4 * 16;
 #pragma unroll
     for (int j = 0; j < KEY_WORDS; j++) tile.k[j] = *(const uint4*)(at + j * 256);
-    const float4* scales = (const float4*)(one_of(blocks, t / 2) + 16 * K_CODES) + t % 2 * 2;
-    tile.key_scales[0] = scales[0], tile.key_scales[1] = scales[1];
+    int lane = 4 * g + t;
+    tile.key_scale = ((const float*)(one_of(blocks, lane / 16) + 16 * K_CODES))[lane % 16];
 }
 
 __device__ __forceinline__ void load_values(Tile& tile, const u8* const blocks[KEYS / 16], int keys, int g, int t) {
@@ -46,17 +46,11 @@ __device__ __forceinline__ void load_values(Tile& tile, const u8* const blocks[K
 #pragma unroll
         for (int j = 0; j < VALUE_WORDS; j++)
             tile.v[i][j] = *(const uint4*)(block + (t % 2 * 2 + i) * 4 * V_CODES + (32 * j + 4 * g) * 4);
-    const float4* scales = (const float4*)(block + 16 * V_CODES) + t % 2 * 2;
-    tile.value_scales[0] = scales[0], tile.value_scales[1] = scales[1];
+    int lane = 4 * g + t;
+    tile.value_scale = ((const float*)(one_of(blocks, lane / 16) + 16 * (K_BYTES + V_CODES)))[lane % 16];
 }
 
-// Four codes, made positive by an offset, as two pairs of halves: bytes under 0x64 are the halves 1024 to 1279.
-template <int OFFSET> __device__ __forceinline__ uint2 halves_of(u32 codes) {
-    const u32 off = 0x64006400 + OFFSET * 0x10001;
-    return uint2{less(__byte_perm(codes, 0x64646464, 0x4140), off), less(__byte_perm(codes, 0x64646464, 0x4342), off)};
-}
-
-template <typename Q> __device__ __forceinline__ void multiply_keys(const Tile& tile, Q q, float score[4][4]) {
+template <typename Q> __device__ __forceinline__ void multiply_keys(const Tile& tile, Q q, int t, float score[4][4]) {
 #pragma unroll
     for (int j = 0; j < KEY_WORDS; j++) {
         const u32* words = &tile.k[j].x;
@@ -76,7 +70,7 @@ template <typename Q> __device__ __forceinline__ void multiply_keys(const Tile& 
 #pragma unroll
     for (int i = 0; i < 4; i++)
 #pragma unroll
-        for (int c = 0; c < 2; c++) score[i][c] *= (&tile.key_scales[c].x)[i];
+        for (int c = 0; c < 2; c++) score[i][c] *= __shfl_sync(FULL, tile.key_scale, key_of(i, c, t));
 }
 
 __device__ __forceinline__ void add_values(const Tile& tile, const float weight[4][2], float sum[SUMS][4]) {

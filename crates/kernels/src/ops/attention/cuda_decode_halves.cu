@@ -38,7 +38,7 @@ __device__ __forceinline__ void load_values(Tile& tile, const u8* const blocks[K
 }
 
 // Scores of head g. `q` gives product i's `a`.
-template <typename Q> __device__ __forceinline__ void multiply_keys(const Tile& tile, Q q, float score[2][4]) {
+template <typename Q> __device__ __forceinline__ void multiply_keys(const Tile& tile, Q q, int, float score[2][4]) {
 #pragma unroll
     for (int j = 0; j < CHUNKS; j++) {
         uint2 low = q(2 * j), high = q(2 * j + 1);

@@ -33,6 +33,8 @@ __device__ __forceinline__ void copy_16(u32 to, const void* from, bool there) {
 __device__ __forceinline__ void copies_sent() {}
 template <int LEFT> __device__ __forceinline__ void copies_done() {}
 __device__ __forceinline__ void store_16(u32 at, u32 a, u32 b, u32 c, u32 d) { *(uint4*)(shared + at) = uint4{a, b, c, d}; }
+__device__ __forceinline__ void store_8(u32 at, uint2 two) { *(uint2*)(shared + at) = two; }
+__device__ __forceinline__ void store_2(u32 at, u16 half) { *(u16*)(shared + at) = half; }
 __device__ __forceinline__ void load_four(u32 out[4], u32 at) {
     auto rows = exchange(at);
     int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
@@ -71,6 +73,10 @@ template <int LEFT> __device__ __forceinline__ void copies_done() { asm volatile
 __device__ __forceinline__ void store_16(u32 at, u32 a, u32 b, u32 c, u32 d) {
     asm volatile("st.shared.v4.b32 [%0], {%1,%2,%3,%4};" ::"r"(at), "r"(a), "r"(b), "r"(c), "r"(d));
 }
+__device__ __forceinline__ void store_8(u32 at, uint2 two) {
+    asm volatile("st.shared.v2.b32 [%0], {%1,%2};" ::"r"(at), "r"(two.x), "r"(two.y));
+}
+__device__ __forceinline__ void store_2(u32 at, u16 half) { asm volatile("st.shared.b16 [%0], %1;" ::"r"(at), "h"(half)); }
 __device__ __forceinline__ void load_four(u32 out[4], u32 at) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
@@ -108,6 +114,12 @@ __device__ __forceinline__ u32 pair(float low, float high) {
 }
 #endif
 
+// Four codes, made positive by an offset, as two pairs of halves: bytes under 0x64 are the halves 1024 to 1279.
+template <int OFFSET> __device__ __forceinline__ uint2 halves_of(u32 codes) {
+    const u32 off = 0x64006400 + OFFSET * 0x10001;
+    return uint2{less(__byte_perm(codes, 0x64646464, 0x4140), off), less(__byte_perm(codes, 0x64646464, 0x4342), off)};
+}
+
 #define LOG2E 1.4426950408889634f
 #define NOTHING (-INFINITY_F)
 #define GROUP (NUM_HEADS / NUM_KV_HEADS)
@@ -118,4 +130,36 @@ __device__ __forceinline__ u32 pair(float low, float high) {
 __device__ __forceinline__ float capped(float score, float scale, float softcap) {
     score *= scale;
     return softcap > 0 ? LOG2E * softcap * tanhf(score / softcap) : score;
+}
+
+#define LANE_DIMS (DIM / 32) // of a head that a warp holds: lane + 32 i
+
+// A head's queries, or its results, in the lanes of a warp.
+struct Head {
+    float x[LANE_DIMS];
+};
+
+// As `rotate` of `kv.cu`, within a warp.
+__device__ __forceinline__ void rotate_head(Head& head, int lane) {
+    const int part = DIM & -DIM;
+#pragma unroll
+    for (int width = 1; width < part; width *= 2) {
+        if (width < 32) {
+#pragma unroll
+            for (int i = 0; i < LANE_DIMS; i++) {
+                float other = __shfl_xor_sync(FULL, head.x[i], width);
+                head.x[i] = lane & width ? other - head.x[i] : head.x[i] + other;
+            }
+        } else {
+            Head before = head;
+#pragma unroll
+            for (int i = 0; i < LANE_DIMS; i++) {
+                int step = width / 32;
+                head.x[i] = i & step ? before.x[i ^ step] - before.x[i] : before.x[i] + before.x[i ^ step];
+            }
+        }
+    }
+    float factor = __fdiv_rn(1.0f, sqrtf((float)part));
+#pragma unroll
+    for (int i = 0; i < LANE_DIMS; i++) head.x[i] *= factor;
 }

@@ -1,6 +1,6 @@
-// Attention of many rows over a cache of halves, after FlashAttention 2 (arXiv 2307.08691): a block has ROWS rows of one
-// sequence and one query head, a warp 16 * HEIGHT of them; keys and values come in tiles of KEYS, the next one on its way
-// while this one is computed with. Queries stay in shared memory: registers hold sums and scores.
+// Attention of many rows, after FlashAttention 2 (arXiv 2307.08691): a block has ROWS rows of one sequence and one query
+// head, a warp 16 * HEIGHT of them; keys and values come in tiles of KEYS, the next one on its way while this one is
+// computed with (`cuda_prefill_halves.cu`, `cuda_prefill_codes.cu`). Queries stay in shared memory: registers hold sums and scores.
 struct Args {
     const float* q;
     float* out;
@@ -10,28 +10,6 @@ struct Args {
     float scale;
     float softcap;
 };
-
-#define WARPS (DIM_K > 128 ? 8 : 4)
-#define HEIGHT 1 // twice as many rows a warp are no faster, and leave multiprocessors without work in short prompts
-#define ROWS (16 * HEIGHT * WARPS)
-#define KEYS (DIM_K > 128 ? 32 : 64)
-#define STAGES 2
-// Pieces of 16 bytes; those of a row lie in the order of their numbers XOR the row's, so that no two of eight rows
-// meet in a bank.
-#define PIECES (DIM / 8)
-#define TILE_BYTES (KEYS * DIM * 2)
-#define THREADS (32 * WARPS)
-
-__device__ __forceinline__ u32 place(u32 row, u32 piece) {
-    u32 turn = PIECES % 8 == 0 ? row % 8 : row / 2 % 4;
-    return (row * PIECES + (piece ^ turn)) * 16;
-}
-
-// The place in `tile` of what lies 2 * j pieces behind `piece`, an even number but for a lane's own. Where rows are whole
-// lines that is one operation on the address of `piece`.
-__device__ __forceinline__ u32 along(u32 tile, u32 row, u32 piece, int j) {
-    return PIECES % 8 == 0 ? (tile + place(row, piece)) ^ 32 * j : tile + place(row, piece + 2 * j);
-}
 
 // The view that the `index`th run of ROWS rows belongs to, and its first row within the view; false when there are
 // fewer.
@@ -45,33 +23,6 @@ __device__ __forceinline__ bool rows_of(const Kv& kv, u32 index, u32& view, u32&
         index -= runs;
     }
     return false;
-}
-
-// Where a thread finds its pieces of a tile, copy by copy. Where as many rows are copied at a time as half of a block
-// has, two copies in turn are from one block.
-#define COPIES (KEYS * PIECES / THREADS)
-#define IN_BLOCK (THREADS / PIECES == 8 ? 2 : 1)
-struct Sources {
-    u32 block[COPIES / IN_BLOCK];
-};
-
-// Looks the blocks of a tile up. Tiles begin where blocks do.
-__device__ __forceinline__ void find(Sources& sources, const Kv& kv, const KvView& view, u32 head, u32 tile, u32 end) {
-#pragma unroll
-    for (int i = 0; i < COPIES / IN_BLOCK; i++) {
-        u32 position = min(tile + (threadIdx.x + i * IN_BLOCK * THREADS) / PIECES, end - 1);
-        sources.block[i] = physical_block(kv, view, head, position);
-    }
-}
-
-// Sends for the keys or the values (`which` half of the blocks) of a tile.
-__device__ __forceinline__ void send_for(u32 to, const Kv& kv, const Sources& sources, u32 tile, u32 end, int which) {
-#pragma unroll
-    for (int i = 0; i < COPIES; i++) {
-        int number = threadIdx.x + i * THREADS, key = number / PIECES, piece = number % PIECES;
-        const u8* from = kv.storage + sources.block[i / IN_BLOCK] * BLOCK_BYTES + ((which * 16 + key % 16) * DIM + 8 * piece) * 2;
-        copy_16(to + place(key, piece), from, tile + key < end);
-    }
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, DIM > 128 ? 1 : 2) prefill(Args args) {
@@ -91,12 +42,27 @@ extern "C" __global__ void __launch_bounds__(THREADS, DIM > 128 ? 1 : 2) prefill
 
     Sources sources; // of the tile that is sent for next
     find(sources, kv, view, kv_head, start, end);
-    send_for(keys, kv, sources, start, end, 0);
-    send_for(values, kv, sources, start, end, 1);
-    copies_sent();
+#if K_CODED
+    const u32 raw_at = (2 * STAGES * KEYS + ROWS) * DIM * 2;
+    u32 raw = keys + raw_at;
+    send_for(raw, kv, sources);
+#else
+    send_for(keys, values, kv, sources, start, end);
+#endif
     find(sources, kv, view, kv_head, start + KEYS, end);
     u32 warp_row = 16 * HEIGHT * warp;
     const float* rows = args.q + ((u64)(view.first_row + first_row + warp_row) * NUM_HEADS + head) * DIM;
+#if K_CODED
+    for (int row = 0; row < 16 * HEIGHT; row++) {
+        Head one = {};
+        if (warp_row + row < num_rows)
+#pragma unroll
+            for (int i = 0; i < LANE_DIMS; i++) one.x[i] = rows[(u64)row * NUM_HEADS * DIM + lane + 32 * i];
+        rotate_head(one, lane);
+#pragma unroll
+        for (int i = 0; i < LANE_DIMS; i++) store_2(half_at(queries, row, lane + 32 * i), nearest_half(one.x[i]));
+    }
+#else
     for (int i = lane; i < 16 * HEIGHT * PIECES; i += 32) {
         u32 row = i / PIECES, piece = i % PIECES;
         float4 low = {0, 0, 0, 0}, high = {0, 0, 0, 0};
@@ -107,6 +73,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, DIM > 128 ? 1 : 2) prefill
         store_16(queries + place(row, piece), pair(low.x, low.y), pair(low.z, low.w), pair(high.x, high.y),
                  pair(high.z, high.w));
     }
+#endif
     float scale = args.softcap > 0 ? args.scale : args.scale * LOG2E;
     float factor = args.softcap > 0 ? 1.0f : scale; // what scores are still to be multiplied with
     float sum[HEIGHT][DIM / 8][4] = {};
@@ -117,14 +84,29 @@ extern "C" __global__ void __launch_bounds__(THREADS, DIM > 128 ? 1 : 2) prefill
     u32 end_of_warp = first_of_warp + 16 * HEIGHT;
     u32 seen_from = args.window && end_of_warp > args.window ? end_of_warp - args.window : 0;
 
+#if K_CODED
+    float size = 0; // the largest scale of a value so far: sums are in its units
+#endif
     int stage = 0;
-    for (u32 tile = start; tile < end; tile += KEYS, stage ^= 1) {
+    for (u32 tile = start; tile < end; tile += KEYS, stage = (stage + 1) % STAGES) {
         copies_done<0>();
         __syncthreads();
+#if K_CODED
+        unpack(keys, values, shared + raw_at, tile, end);
+        __syncthreads();
+        float tile_size = 0;
+        for (int i = lane; i < KEYS; i += 32) tile_size = fmaxf(tile_size, value_scales[i]);
+        tile_size = fmaxf(size, warp_max(tile_size));
+        float smaller = tile_size > 0 ? size / tile_size : 0.0f, unit = tile_size > 0 ? 1 / tile_size : 0.0f;
+        size = tile_size;
+#endif
         if (tile + KEYS < end) {
-            send_for(keys + (stage ^ 1) * TILE_BYTES, kv, sources, tile + KEYS, end, 0);
-            send_for(values + (stage ^ 1) * TILE_BYTES, kv, sources, tile + KEYS, end, 1);
-            copies_sent();
+#if K_CODED
+            send_for(raw, kv, sources);
+#else
+            u32 next = (stage ^ 1) * TILE_BYTES;
+            send_for(keys + next, values + next, kv, sources, tile + KEYS, end);
+#endif
             find(sources, kv, view, kv_head, tile + 2 * KEYS, end);
         }
         // Rows of a warp that all end before the tile have nothing to do with it but to wait.
@@ -153,6 +135,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, DIM > 128 ? 1 : 2) prefill
         if (!idle)
 #pragma unroll
         for (int m = 0; m < HEIGHT; m++) {
+#if K_CODED
+#pragma unroll
+            for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+                for (int c = 0; c < 4; c++) score[m][n][c] *= key_scales[8 * n + 2 * t + c % 2];
+#endif
             if (args.softcap > 0) {
 #pragma unroll
                 for (int n = 0; n < KEYS / 8; n++)
@@ -188,6 +176,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, DIM > 128 ? 1 : 2) prefill
                         part += score[m][n][c];
                     }
                 total[m][r] = total[m][r] * shrink + part;
+#if K_CODED
+                shrink *= smaller;
+#pragma unroll
+                for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+                    for (int c = 0; c < 2; c++) score[m][n][2 * r + c] *= value_scales[8 * n + 2 * t + c] * unit;
+#endif
 #pragma unroll
                 for (int d = 0; d < DIM / 8; d++) sum[m][d][2 * r] *= shrink, sum[m][d][2 * r + 1] *= shrink;
             }
@@ -225,10 +220,25 @@ extern "C" __global__ void __launch_bounds__(THREADS, DIM > 128 ? 1 : 2) prefill
             if (warp_row + row >= num_rows) continue;
             if (t == 0 && !(all > 0 && all < INFINITY_F)) raise(args.fault, faults_of(all));
             float inverse = 1.0f / all;
+#if K_CODED
+            inverse *= size;
+#endif
 #pragma unroll
             for (int d = 0; d < DIM / 8; d++) {
                 float2 two = {sum[m][d][2 * r] * inverse, sum[m][d][2 * r + 1] * inverse};
                 *(float2*)(out + (u64)row * NUM_HEADS * DIM + 8 * d + 2 * t) = two;
             }
         }
+#if V_CODED
+    __syncwarp();
+    for (u32 row = 0; row < 16 * HEIGHT && warp_row + row < num_rows; row++) {
+        Head one;
+        float* at = out + (u64)row * NUM_HEADS * DIM + lane;
+#pragma unroll
+        for (int i = 0; i < LANE_DIMS; i++) one.x[i] = at[32 * i];
+        rotate_head(one, lane);
+#pragma unroll
+        for (int i = 0; i < LANE_DIMS; i++) at[32 * i] = one.x[i];
+    }
+#endif
 }
