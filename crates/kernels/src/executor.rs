@@ -217,6 +217,7 @@ impl Executor {
     pub fn run(&mut self, program: &Program, inputs: &StepInputs<'_>) -> Result<(), StepError> {
         let begin = Instant::now();
         let frame = self.frame(program, inputs)?;
+        self.forget_results();
         if program.segments.is_empty() {
             // SAFETY: `check` bounded everything that varies; the plan answers for the rest.
             unsafe { walk(&mut self.pool, &program.steps, &frame, &program.record) }?;
@@ -251,16 +252,24 @@ impl Executor {
         let ends_there = program.segments.last().is_some_and(|segment| segment.place == Place::Cuda);
         let best_only = inputs.best_only && ends_there && frame.num_logits > 0;
         if !best_only {
-            gpu.fetch(&program.results, frame, &self.arena)?;
+            gpu.keep(&program.results, frame)?;
         }
         if let Some(finding) = gpu.end(frame.num_outputs)? {
             program.record.found(finding);
         }
         if best_only && !gpu.best(frame.num_outputs, &mut self.best) {
-            gpu.fetch(&program.results, frame, &self.arena)?;
+            gpu.keep(&program.results, frame)?;
+            gpu.queue().synchronize()?;
         }
         program.record.add_steps(&gpu.take_times()?);
         Ok(())
+    }
+
+    /// What the GPU left last is not to be read any more.
+    fn forget_results(&mut self) {
+        if let Some(gpu) = &mut self.gpu {
+            gpu.forget_results();
+        }
     }
 
     /// The same, one step at a time: `after` may look at what a step left, change it, or end the run.
@@ -275,6 +284,7 @@ impl Executor {
     ) -> Result<(), StepError> {
         let begin = Instant::now();
         let frame = self.frame(program, inputs)?;
+        self.forget_results();
         let views: Vec<&[KvView]> = self.groups.iter().map(|group| &group.views[..]).collect();
         let device_frame = match self.gpu.as_mut().filter(|_| !program.segments.is_empty()) {
             Some(gpu) => Some(gpu.begin(&frame, inputs, &views, &mut self.gpu_frames)?),
@@ -364,17 +374,19 @@ impl Executor {
         &self.best
     }
 
-    /// The first `len` f32 values at `slot`.
+    /// The first `len` f32 values at `slot`: in the arena, or where a GPU has left what it computed last.
     ///
     /// # Errors
     /// When they are not inside the arena.
     pub fn values(&self, slot: Slot, len: usize) -> Result<&[f32], StepError> {
         within("result", slot.0 + 4 * len, self.arena.len() + 1)?;
-        // SAFETY: inside the arena, aligned (slots are multiples of a cache line), any bits are an f32.
-        Ok(unsafe { std::slice::from_raw_parts(self.arena.as_ptr().add(slot.0).cast(), len) })
+        let left = self.gpu.as_ref().and_then(|gpu| gpu.result(slot, 4 * len));
+        let at = left.unwrap_or(self.arena.as_ptr().wrapping_add(slot.0));
+        // SAFETY: inside the arena or that long a result, aligned (both are multiples of a cache line), any bits are an f32.
+        Ok(unsafe { std::slice::from_raw_parts(at.cast(), len) })
     }
 
-    /// As [`Executor::values`], for samplers that work in place.
+    /// The same in the arena, to change them: between the steps of [`Executor::run_each`].
     ///
     /// # Errors
     /// When they are not inside the arena.

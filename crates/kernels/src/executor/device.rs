@@ -15,6 +15,7 @@ use device::cuda::{CudaError, Event, FaultPlace, Memory, Pinned, Queue};
 use gguf::DType;
 
 use self::inputs::Inputs;
+use self::transfer::Kept;
 use super::{Program, StepInputs};
 use crate::cuda::{DeviceWeights, HostWeight, Launcher, best_token, fused, look_over};
 use crate::fault::{Faults, Finding};
@@ -40,8 +41,11 @@ const fn told_bytes(num_outputs: usize) -> usize {
     (1 + num_outputs) * size_of::<u64>()
 }
 
-/// Bytes that are fetched from the device at one time.
+/// Bytes that are fetched from the device into the host's arena at one time.
 const FETCH_BYTES: usize = 8 << 20;
+
+/// Locked memory for results that is there from the beginning; it grows with the first step that has more.
+const LEAST_RESULT_BYTES: usize = 1 << 20;
 
 /// The device's memory and queue.
 pub struct DeviceSide {
@@ -56,6 +60,9 @@ pub struct DeviceSide {
     /// What kernels tell of a step: the first fault, and the best token of each output row.
     told: Memory,
     fetched: Pinned,
+    /// Results of the last step, and where each lies in them.
+    results: Pinned,
+    kept: Vec<Kept>,
     /// Whether every step is timed, and the moments between those of the current run.
     timing: bool,
     marks: Vec<(usize, Event)>,
@@ -86,6 +93,8 @@ impl DeviceSide {
             generation: 0,
             told: queue.memory(told_bytes(64), "what kernels tell of a step")?,
             fetched: queue.pinned(FETCH_BYTES)?,
+            results: queue.pinned(LEAST_RESULT_BYTES)?,
+            kept: Vec::new(),
             timing: false,
             marks: Vec::new(),
             apart: None,

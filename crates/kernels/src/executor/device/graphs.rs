@@ -33,7 +33,7 @@ enum Recorded {
 }
 
 /// Steps of more rows are long enough that the time to launch their kernels does not count.
-const MOST_RECORDED_ROWS: usize = 64;
+const MOST_RECORDED_ROWS: usize = 128;
 
 impl DeviceSide {
     /// Enqueues the steps of a part, after the copies of what it reads from the host's arena.

@@ -20,6 +20,19 @@ pub struct Transfer {
     pub rows: RowSet,
 }
 
+/// A result in locked memory.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// Where it is in the arena.
+    slot: Slot,
+    bytes: usize,
+    /// Where it is in the locked memory.
+    at: usize,
+}
+
+/// Results begin where any value may.
+const KEPT_ALIGNMENT: usize = 64;
+
 impl Transfer {
     /// Slot and bytes in a step of that many rows.
     pub(super) fn range(&self, frame: &Frame) -> (Slot, usize) {
@@ -28,8 +41,8 @@ impl Transfer {
 }
 
 impl DeviceSide {
-    /// Copies what the host reads into its arena, and waits for it. As much as there is locked memory for is on its way
-    /// at once.
+    /// Copies what the host's steps read into its arena, and waits for it. As much as there is locked memory for is on its
+    /// way at once.
     pub(in crate::executor) fn fetch(
         &mut self,
         transfers: &[Transfer],
@@ -62,6 +75,38 @@ impl DeviceSide {
             rest = &rest[count..];
         }
         Ok(())
+    }
+
+    /// Has the results of a step copied to locked memory, where [`DeviceSide::result`] finds them after
+    /// [`DeviceSide::end`]: logits of many rows fill so much that to copy them once more, into the host's arena, would take
+    /// longer than to compute them.
+    pub(in crate::executor) fn keep(&mut self, transfers: &[Transfer], frame: &Frame) -> Result<(), CudaError> {
+        self.kept.clear();
+        let mut used = 0;
+        for (slot, bytes) in transfers.iter().map(|transfer| transfer.range(frame)) {
+            self.kept.push(Kept { slot, bytes, at: used });
+            used += bytes.next_multiple_of(KEPT_ALIGNMENT);
+        }
+        if used > self.results.as_slice().len() {
+            self.results = self.queue.pinned(used.next_multiple_of(FETCH_BYTES))?;
+        }
+        for Kept { slot, bytes, at } in &self.kept {
+            let to = &mut self.results.as_mut_slice()[*at..][..*bytes];
+            // SAFETY: the plan answers for its slots lying inside the arena; nobody looks before the queue has ended.
+            unsafe { self.queue.download(self.arena.as_ptr().add(slot.0), to) }?;
+        }
+        Ok(())
+    }
+
+    /// `bytes` bytes of the arena from `slot` on, where the last step left them as a result.
+    pub(in crate::executor) fn result(&self, slot: Slot, bytes: usize) -> Option<*const u8> {
+        let kept = self.kept.iter().find(|kept| kept.slot == slot && bytes <= kept.bytes)?;
+        Some(self.results.as_slice()[kept.at..].as_ptr())
+    }
+
+    /// From now on results are those of the host's arena.
+    pub(in crate::executor) fn forget_results(&mut self) {
+        self.kept.clear();
     }
 
     /// All activations from the device, or to it: for those who look at single steps.
