@@ -61,6 +61,7 @@ impl Gpu {
     pub fn of(queue: Queue) -> Self {
         let mut features = vec![Feature::Cuda];
         features.extend(queue.blas().is_ok().then_some(Feature::CublasLt));
+        features.extend(queue.has_wgmma().then_some(Feature::Wgmma));
         let (name, memory) = queue
             .gpu()
             .map_or_else(|| ("no GPU".to_owned(), 0), |gpu| (gpu.info().name.clone(), gpu.info().memory_bytes));

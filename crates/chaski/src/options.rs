@@ -96,7 +96,7 @@ impl Options {
     /// # Errors
     /// When a switch names what there is not, or asks for what cannot be.
     pub fn resolve(&self) -> Result<Vec<Resolved>, SwitchError> {
-        self.resolve_among(&[Feature::Cuda, Feature::CublasLt])
+        self.resolve_among(&[Feature::Cuda, Feature::CublasLt, Feature::Wgmma])
     }
 
     /// The same with this GPU or none: what it has counts as the machine's.

@@ -118,12 +118,16 @@ fn weights_in_tiles_give_the_same_answers() {
     let marlin = Switch { id: "marlin".to_owned(), mode: Mode::On, knobs: Vec::new() };
     let tiled = Options { techniques: vec![marlin], ..plain.clone() };
     let name = "llama-q8_0.gguf";
-    let mut on_gpu = open(name, &tiled, Some(gpu(emulator())));
     let expected = logits(&mut open(name, &plain, None));
-    let difference = difference(&expected, &logits(&mut on_gpu));
-    assert!(difference <= 0.05, "{difference}");
-    let all = on_gpu.explain();
-    assert!(all.iter().filter(|row| row.variant.starts_with("matmul")).all(|row| row.variant.contains("tiles")));
+    for (major, kernel) in [(8, "cuda-blas"), (9, "cuda-wgmma")] {
+        let mut on_gpu = open(name, &tiled, Some(Gpu::of(queue(major, emulator()))));
+        let difference = difference(&expected, &logits(&mut on_gpu));
+        assert!(difference <= 0.05, "{major}.0: {difference}");
+        let all = on_gpu.explain();
+        let mut products = all.iter().filter(|row| row.variant.starts_with("matmul"));
+        assert!(products.clone().all(|row| row.variant.contains("tiles")));
+        assert!(products.any(|row| row.variant.ends_with(kernel)), "{major}.0 multiplies many rows by {kernel}");
+    }
 }
 
 #[test]
@@ -171,7 +175,7 @@ fn greedy_steps_hand_out_tokens_alone() {
     if !has_compiler() {
         return;
     }
-    let verdict = check_best(&queue(emulator()), 1);
+    let verdict = check_best(&queue(8, emulator()), 1);
     assert!(verdict.passed(), "{verdict}");
     let options = Options { context: 64, num_sequences: 2, kv_unified: true, ..Options::default() };
     let mut told = open("llama.gguf", &options, Some(gpu(emulator())));

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use chaski::{Error, Gpu, GpuLayers, Llm, Options, PlanKind};
 use device::cuda::{CudaError, Grid, Kernel, Libraries, StandIn};
-use emulated::{Emulator, emulator, fixture, gpu, has_compiler};
+use emulated::{Emulator, emulator, fixture, gpu, has_compiler, queue};
 use engine::batch::{Batch, Outputs, SeqId};
 use engine::request::{NoText, Report, Request, WhenFull};
 use engine::sampler::{Params, Sampler, VocabInfo};
@@ -209,21 +209,68 @@ fn a_kernel_that_nothing_replaces_is_named_or_leaves_all_to_the_cpu() {
     assert_sound("llama.gguf", &mut llm);
 }
 
+/// Weights in tiles, on a GPU of compute capability `major`.0 where `broken` does not compile: what takes its place.
+fn tiles_without(broken: &'static str, major: u32) -> String {
+    let marlin = Switch { id: "marlin".to_owned(), mode: Mode::On, knobs: Vec::new() };
+    let all = options(GpuLayers::Count(99));
+    let options = Options { plan: PlanKind::Baseline, techniques: vec![marlin], ..all };
+    let gpu = Gpu::of(queue(major, Faulty { broken, ..Faulty::sound() }));
+    let mut llm = Llm::open_on(&fixture("llama-q8_0.gguf"), &options, Some(gpu), &mut |_, _| {}).unwrap();
+    let what = fallback(&mut llm).0;
+    let expected = logits(&mut open("llama-q8_0.gguf", GpuLayers::Count(0), None).unwrap());
+    let largest = expected.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+    assert!(expected.iter().zip(logits(&mut llm)).all(|(a, b)| (a - b).abs() <= 0.05 * largest));
+    what
+}
+
 /// The CPU has no tiles: it multiplies by the rows of the file.
 #[test]
 fn products_of_tiles_whose_kernel_does_not_compile_are_the_cpus() {
+    if has_compiler() {
+        assert_eq!(tiles_without("matmul_one", 8), "matmul/tiles/cuda-dot");
+    }
+}
+
+#[test]
+fn products_of_many_rows_fall_back_to_integers() {
+    if has_compiler() {
+        assert_eq!(tiles_without("matmul_wide", 9), "matmul/tiles/cuda-wgmma");
+    }
+}
+
+/// Tokens of an answer so far.
+fn tokens(stream: &mut EventStream) -> Vec<u32> {
+    let token = |event| if let Event::Token { token, .. } = event { Some(token) } else { None };
+    std::iter::from_fn(|| stream.try_next()).filter_map(token).collect()
+}
+
+#[test]
+fn a_request_that_is_cancelled_leaves_the_others_as_they_would_be() {
     if !has_compiler() {
         return;
     }
     let marlin = Switch { id: "marlin".to_owned(), mode: Mode::On, knobs: Vec::new() };
-    let all = options(GpuLayers::Count(99));
+    let all = Options { num_sequences: 3, context: 192, ..options(GpuLayers::Count(99)) };
     let options = Options { plan: PlanKind::Baseline, techniques: vec![marlin], ..all };
-    let gpu = gpu(Faulty { broken: "matmul_one", ..Faulty::sound() });
-    let mut llm = Llm::open_on(&fixture("llama-q8_0.gguf"), &options, Some(gpu), &mut |_, _| {}).unwrap();
-    assert_eq!(fallback(&mut llm).0, "matmul/tiles/cuda-dot");
-    let expected = logits(&mut open("llama-q8_0.gguf", GpuLayers::Count(0), None).unwrap());
-    let largest = expected.iter().fold(0f32, |largest, value| largest.max(value.abs()));
-    assert!(expected.iter().zip(logits(&mut llm)).all(|(a, b)| (a - b).abs() <= 0.05 * largest));
+    let answers = |cancelled: Option<usize>| {
+        let gpu = Gpu::of(queue(9, Faulty::sound()));
+        let mut llm = Llm::open_on(&fixture("llama-q8_0.gguf"), &options, Some(gpu), &mut |_, _| {}).unwrap();
+        let requests = [0u32, 1, 2].map(|first| Request { prompt: [&[first], &PROMPT[..]].concat(), ..request(&llm) });
+        let mut streams = requests.map(|request| llm.engine().submit(request).unwrap());
+        (0..5).for_each(|_| llm.engine().step());
+        if let Some(cancelled) = cancelled {
+            streams[cancelled].cancel();
+        }
+        llm.engine().run_until_idle();
+        streams.each_mut().map(tokens)
+    };
+    let all = answers(None);
+    assert!(all.iter().all(|tokens| tokens.len() == 20), "{all:?}");
+    for cancelled in 0..3 {
+        let others = answers(Some(cancelled));
+        assert!(others[cancelled].len() < 20 && all[cancelled].starts_with(&others[cancelled]));
+        assert!((0..3).filter(|&i| i != cancelled).all(|i| others[i] == all[i]), "without {cancelled}");
+    }
 }
 
 #[test]

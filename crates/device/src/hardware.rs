@@ -19,6 +19,8 @@ pub enum Feature {
     Cuda,
     /// cuBLASLt for it.
     CublasLt,
+    /// `wgmma`: products of tensor cores that read one side out of shared memory (compute capability 9.0).
+    Wgmma,
 }
 
 impl Feature {
@@ -34,6 +36,7 @@ impl Feature {
             Feature::Avx512Bf16 => "avx512bf16",
             Feature::Cuda => "cuda",
             Feature::CublasLt => "cublaslt",
+            Feature::Wgmma => "wgmma",
         }
     }
 }

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use device::{Buffer, Feature, Hardware, Pool};
 use gguf::DType;
+use kernels::ops::Matmul;
 use kernels::ops::matmul::{Desc, Input, Slots};
-use kernels::ops::{Matmul, quantize};
 use kernels::packed::{Form, Packing};
 use kernels::{Frame, Op, Record, RowSet, Rows, Run, Slot, Step, Weight, walk};
 
@@ -62,10 +62,8 @@ fn time(pool: &mut Pool, hardware: &Hardware, filter: &str, label: &str, desc: D
             continue;
         }
         let weights = Buffer::zeroed(desc.weight_bytes(), "weights")?;
-        let x_bytes = match desc.input {
-            Input::Q8 => num_rows * quantize::row_bytes(desc.k),
-            Input::F32 => num_rows * desc.k * 4,
-        };
+        let x_row_bytes = desc.input.codes().map_or(4 * desc.k, |codes| codes.row_bytes(desc.k));
+        let x_bytes = num_rows * x_row_bytes;
         let arena = Buffer::zeroed(x_bytes + num_rows * desc.n * 4, "activations")?;
         // Whatever is read as a float is a small normal number.
         fill(&weights);

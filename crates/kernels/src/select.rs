@@ -115,7 +115,8 @@ pub fn best_way<O: Op>(ways: &[O::Desc], hardware: &Hardware, policy: &Policy) -
         // Two keys: a pinned variant stands before all others.
         (
             pinned.unwrap_or(usize::MAX),
-            offered::<O>(policy, place_of(hardware)).position(|(variant, _)| variant.id == id),
+            // A reference that stands in for what a device lacks comes last.
+            offered::<O>(policy, place_of(hardware)).position(|(variant, _)| variant.id == id).unwrap_or(usize::MAX),
         )
     };
     ways.iter().copied().min_by_key(place)

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use device::{Buffer, Hardware, Pool};
 use kernels::ops::glu::Activation;
+use kernels::ops::quantize::Codes;
 use kernels::ops::rope::Pairing;
 use kernels::ops::{Attention, Glu, KvStore, Norm, Quantize, Rope, Softcap};
 use kernels::ops::{attention, glu, kv_store, norm, quantize, rope, softcap};
@@ -127,7 +128,14 @@ impl Bench<'_> {
             for width in [576, 4096, 14336] {
                 let slots = quantize::Slots { x: third(0), out: third(1), rows };
                 let bytes = 4 * width + quantize::row_bytes(width);
-                self.rows::<Quantize>(&arena, num_rows, bytes, quantize::Desc { width }, slots, &format!("{width}"))?;
+                self.rows::<Quantize>(
+                    &arena,
+                    num_rows,
+                    bytes,
+                    quantize::Desc { width, codes: Codes::Int8 },
+                    slots,
+                    &format!("{width}"),
+                )?;
             }
             for (width, activation) in
                 [(1536, Activation::Silu), (14336, Activation::Silu), (2048, Activation::GeluTanh)]

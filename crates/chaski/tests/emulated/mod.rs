@@ -30,13 +30,13 @@ pub fn emulator() -> Emulator {
     Emulator::new(Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulated-kernels"))
 }
 
-/// The queue of a GPU of which `stand_in` plays the device.
-pub fn queue(stand_in: impl StandIn + 'static) -> Queue {
-    let jit = Jit::new(&Libraries::open(&[]), Arch { major: 8, minor: 0 }, None);
+/// The queue of a GPU of compute capability `major`.0 of which `stand_in` plays the device.
+pub fn queue(major: u32, stand_in: impl StandIn + 'static) -> Queue {
+    let jit = Jit::new(&Libraries::open(&[]), Arch { major, minor: 0 }, None);
     Queue::emulated(jit, Box::new(stand_in))
 }
 
-/// A GPU of which `stand_in` plays the device.
+/// A GPU of compute capability 8.0 of which `stand_in` plays the device.
 pub fn gpu(stand_in: impl StandIn + 'static) -> Gpu {
-    Gpu::of(queue(stand_in))
+    Gpu::of(queue(8, stand_in))
 }

@@ -128,6 +128,11 @@ impl Queue {
         self.gpu().map_or(132, |gpu| gpu.info().num_sms)
     }
 
+    /// Whether kernels are compiled for tensor cores that read one side out of shared memory.
+    pub fn has_wgmma(&self) -> bool {
+        self.jit.arch().major == 9
+    }
+
     /// Shared memory that one block may have.
     pub fn shared_bytes(&self) -> usize {
         match self.jit.arch() {

@@ -19,6 +19,7 @@ pub fn check_cuda<O: Conform>(queue: &Queue, pool: &mut Pool, seed: u64, stride:
     let reference = O::VARIANTS[O::VARIANTS.len() - 1];
     let has = |feature| match feature {
         Feature::CublasLt => queue.blas().is_ok(),
+        Feature::Wgmma => queue.has_wgmma(),
         _ => true,
     };
     let verdict = |variant: &&'static Variant<O>| Verdict {

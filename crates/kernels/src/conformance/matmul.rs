@@ -1,4 +1,4 @@
-//! Problems for `matmul`: every type of weights in the forms it has, both forms of activations.
+//! Problems for `matmul`: every type of weights in the forms it has, all forms of activations.
 
 use gguf::DType;
 
@@ -9,17 +9,22 @@ use crate::ops::matmul::{Desc, Input, Slots};
 use crate::ops::{Matmul, quantize};
 use crate::packed::Form;
 
-const NUM_ROWS: [usize; 22] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 31, 32, 33, 65, 129];
+const NUM_ROWS: [usize; 25] =
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 31, 32, 33, 64, 65, 127, 129, 300];
 const N: [usize; 5] = [1, 16, 31, 45, 70];
 const K: [usize; 7] = [32, 96, 224, 256, 768, 1280, 40];
 
+/// Matrices so large that kernels for tensor cores divide them otherwise than small ones: rows, columns, rows of activations.
+const LARGE: [(usize, usize, usize); 3] = [(17_000, 256, 9), (300, 2304, 64), (300, 2304, 128)];
+
 /// Forms of activations and weights that go together: nothing that computes in f32 reads packed weights.
-const WAYS: [(Input, Form); 5] = [
+const WAYS: [(Input, Form); 6] = [
     (Input::F32, Form::Rows),
     (Input::Q8, Form::Rows),
     (Input::Q8, Form::Packed),
     (Input::F32, Form::Tiles),
     (Input::Q8, Form::Tiles),
+    (Input::Half, Form::Tiles),
 ];
 
 impl Conform for Matmul {
@@ -37,6 +42,16 @@ impl Conform for Matmul {
                         let desc = Desc { weight: dtype, form, input, n, k, row_bytes, bias, rows };
                         check(case(desc, num_rows, Values::Normal, random));
                     }
+                }
+            }
+            // The largest of all takes long on the CPU: one type stands for the others.
+            let largest = (dtype == DType::Q4_K).then_some((17_000, 256, 128));
+            for (n, k, num_rows) in LARGE.into_iter().chain(largest) {
+                if weight::has_form(Form::Tiles, dtype, k) {
+                    let (input, form, rows) = (Input::Half, Form::Tiles, Rows::Many);
+                    let row_bytes = dtype.row_bytes(k).unwrap_or_default();
+                    let desc = Desc { weight: dtype, form, input, n, k, row_bytes, bias: true, rows };
+                    check(case(desc, num_rows, Values::Normal, random));
                 }
             }
             for values in [Values::Zero, Values::Tiny, Values::Wild, Values::Broken] {
@@ -67,6 +82,7 @@ fn case(desc: Desc, num_rows: usize, values: Values, random: &mut Random) -> Cas
     let at = match input {
         Input::F32 => arena.input(&x),
         Input::Q8 => arena.input(&quantized(&mut x, k)),
+        Input::Half => arena.input(&halved(&mut x, k)),
     };
     let out = arena.output(num_rows * n * 4);
     let keep =
@@ -104,4 +120,14 @@ fn quantized(x: &mut [f32], k: usize) -> Vec<u8> {
         }
     }
     rows
+}
+
+/// Halves of `quantize`; `x` becomes what they stand for.
+fn halved(x: &mut [f32], k: usize) -> Vec<u8> {
+    let (mut halves, mut factors) = (vec![0u16; x.len()], vec![0f32; x.len() / k]);
+    for ((x, halves), factor) in x.chunks_exact_mut(k).zip(halves.chunks_exact_mut(k)).zip(&mut factors) {
+        quantize::reference::halve(x, halves, factor);
+        x.iter_mut().enumerate().for_each(|(i, x)| *x = quantize::reference::halved(halves, i, *factor));
+    }
+    [bytemuck::cast_slice(&halves), bytemuck::cast_slice::<f32, u8>(&factors)].concat()
 }

@@ -6,6 +6,7 @@ use gguf::DType;
 use super::{Arena, Bounds, Case, Conform, Output, Place, Random, Values, weight};
 use crate::launch::RowSet;
 use crate::ops::glu::Activation;
+use crate::ops::quantize::Codes;
 use crate::ops::{Add, Embed, Gather, Glu, Norm, Quantize, Softcap};
 use crate::ops::{add, embed, gather, glu, norm, quantize, softcap};
 use crate::packed::Form;
@@ -163,20 +164,23 @@ impl Conform for Quantize {
     fn cases(random: &mut Random, check: &mut dyn FnMut(Case<Self>)) {
         for width in [32, 96, 576, 4864] {
             for num_rows in [1, 2, 7, 33] {
-                for values in Values::ALL {
-                    let desc = quantize::Desc { width };
+                for (values, codes) in Values::ALL.into_iter().flat_map(|values| BOTH.map(|codes| (values, codes))) {
+                    let desc = quantize::Desc { width, codes };
                     let x = random.values(values, num_rows * width);
-                    let row_bytes = quantize::row_bytes(width);
+                    let row_bytes = codes.row_bytes(width);
                     let mut arena = Arena::default();
                     let (x, out) = (arena.input(&x), arena.output(num_rows * row_bytes));
                     let slots = quantize::Slots { x, out, rows: RowSet::Tokens };
-                    let mut case = Case::new(format!("{width} rows {num_rows} {values:?}"), desc, slots, arena);
-                    let row = |row| Output {
-                        place: Place::Arena,
-                        at: out.0 + row * row_bytes,
-                        bounds: Bounds::Bytes(width + width / 8 + width / 8),
+                    let label = format!("{width} rows {num_rows} {} {values:?}", codes.name());
+                    let mut case = Case::new(label, desc, slots, arena);
+                    let bytes =
+                        |at, bytes| Output { place: Place::Arena, at: out.0 + at, bounds: Bounds::Bytes(bytes) };
+                    case.outputs = match codes {
+                        Codes::Int8 => {
+                            (0..num_rows).map(|row| bytes(row * row_bytes, width + width / 8 + width / 8)).collect()
+                        }
+                        Codes::Half => vec![bytes(0, num_rows * (2 * width + size_of::<f32>()))],
                     };
-                    case.outputs = (0..num_rows).map(row).collect();
                     case.num_rows = num_rows;
                     check(case);
                 }
@@ -184,6 +188,8 @@ impl Conform for Quantize {
         }
     }
 }
+
+const BOTH: [Codes; 2] = [Codes::Int8, Codes::Half];
 
 fn sizes(values: Vec<f32>) -> Vec<f32> {
     values.into_iter().map(f32::abs).collect()

@@ -48,11 +48,27 @@ struct NormArgs {
     const float* weight;
     float* out;
     u8* codes; // null: no codes are wanted
+    float* factors; // null: codes are int8; else they are halves
     u64 row_bytes;
     FaultPlace norm_fault, code_fault;
     u32 width;
     float eps;
 };
+
+// A row as halves, by the threads of a block: thread i has FOURS fours of it, blockDim.x apart.
+template <int FOURS> __device__ __forceinline__ void halve_row(const float4 value[FOURS], u8* codes, float* factors, u64 row,
+                                                               u32 width, const FaultPlace& fault) {
+    float largest = 0;
+#pragma unroll
+    for (int i = 0; i < FOURS; i++) largest = fmaxf(largest, largest_of_four(value[i]));
+    int exponent = exponent_of_row(largest);
+#pragma unroll
+    for (int i = 0; i < FOURS; i++) {
+        u32 at = threadIdx.x + i * blockDim.x;
+        if (at < width / 4) halve_four(value[i], exponent, (u16*)codes + row * width, at, fault);
+    }
+    if (threadIdx.x == 0) factors[row] = ldexpf(1.0f, exponent);
+}
 
 template <int FOURS> __device__ __forceinline__ void norm_fours(const NormArgs& args) {
     __shared__ double sums[32];
@@ -96,9 +112,11 @@ template <int FOURS> __device__ __forceinline__ void norm_fours(const NormArgs& 
         float4 v = value[i];
         v = float4{v.x * scale * w[i].x, v.y * scale * w[i].y, v.z * scale * w[i].z, v.w * scale * w[i].w};
         if (at < fours) out[at] = v;
-        if (args.codes)
+        if (args.codes && !args.factors)
             quantize_four(v, args.codes + blockIdx.x * args.row_bytes, args.width, at, at < fours, args.code_fault);
+        value[i] = v;
     }
+    if (args.factors) halve_row<FOURS>(value, args.codes, args.factors, blockIdx.x, args.width, args.code_fault);
 }
 
 extern "C" __global__ void __launch_bounds__(1024) norm_1(NormArgs args) { norm_fours<1>(args); }
@@ -111,6 +129,7 @@ struct GluArgs {
     const float* up;
     float* out;
     u8* codes;
+    float* factors; // null: codes are int8; else they are halves
     u64 row_bytes;
     FaultPlace code_fault;
     u32 width;
@@ -122,18 +141,37 @@ __device__ __forceinline__ float glu_of(float x, float up, bool gelu_tanh) {
     return x / (1.0f + expf(-y)) * up;
 }
 
+// Four neighbours of row `row`, left in `out`; zeros behind its end.
+__device__ __forceinline__ float4 glu_four(const GluArgs& args, u64 row, u32 four) {
+    u32 fours = args.width / 4;
+    u64 at = row * fours + four;
+    if (four >= fours) return float4{0, 0, 0, 0};
+    float4 g = ((const float4*)args.gate)[at], u = ((const float4*)args.up)[at];
+    bool gelu_tanh = args.gelu_tanh;
+    float4 v = float4{glu_of(g.x, u.x, gelu_tanh), glu_of(g.y, u.y, gelu_tanh), glu_of(g.z, u.z, gelu_tanh),
+                      glu_of(g.w, u.w, gelu_tanh)};
+    ((float4*)args.out)[at] = v;
+    return v;
+}
+
+// A row per block: what it is divided by depends on all of it.
+template <int FOURS> __device__ __forceinline__ void glu_row(const GluArgs& args) {
+    float4 value[FOURS];
+    wait_for_inputs();
+#pragma unroll
+    for (int i = 0; i < FOURS; i++) value[i] = glu_four(args, blockIdx.x, threadIdx.x + i * blockDim.x);
+    halve_row<FOURS>(value, args.codes, args.factors, blockIdx.x, args.width, args.code_fault);
+}
+
+extern "C" __global__ void __launch_bounds__(1024) glu_half_2(GluArgs args) { glu_row<2>(args); }
+extern "C" __global__ void __launch_bounds__(1024) glu_half_4(GluArgs args) { glu_row<4>(args); }
+extern "C" __global__ void __launch_bounds__(1024) glu_half_8(GluArgs args) { glu_row<8>(args); }
+
 // A row per blockIdx.y.
 extern "C" __global__ void __launch_bounds__(256) glu(GluArgs args) {
     wait_for_inputs();
-    u32 four = blockIdx.x * blockDim.x + threadIdx.x, fours = args.width / 4;
-    u64 at = (u64)blockIdx.y * fours + four;
-    bool there = four < fours, gelu_tanh = args.gelu_tanh;
-    float4 v = {0, 0, 0, 0};
-    if (there) {
-        float4 g = ((const float4*)args.gate)[at], u = ((const float4*)args.up)[at];
-        v = float4{glu_of(g.x, u.x, gelu_tanh), glu_of(g.y, u.y, gelu_tanh), glu_of(g.z, u.z, gelu_tanh),
-                   glu_of(g.w, u.w, gelu_tanh)};
-        ((float4*)args.out)[at] = v;
-    }
+    u32 four = blockIdx.x * blockDim.x + threadIdx.x;
+    bool there = four < args.width / 4;
+    float4 v = glu_four(args, blockIdx.y, four);
     quantize_four(v, args.codes + blockIdx.y * args.row_bytes, args.width, four, there, args.code_fault);
 }

@@ -1,5 +1,5 @@
 //! Steps that follow one another on a device as one kernel, found when they are put on the queue: residual addition, norm
-//! and int8 codes; gated activation and codes; rotation of queries and keys and the store. Plans know nothing of it, and
+//! and int8 codes or halves; products of one input; gated activation and codes; rotation of queries and keys and the store. Plans know nothing of it, and
 //! the values are those of the steps one by one. Called by `executor/device`.
 
 use std::ops::Range;
@@ -11,8 +11,11 @@ use crate::kv::{KvLayout, KvType};
 use crate::launch::{Frame, Run, Slot, Step};
 use crate::op::Op;
 use crate::ops::glu::Activation;
+use crate::ops::matmul::cuda_wide;
+use crate::ops::quantize::Codes;
+use crate::ops::quantize::cuda::HALVES;
 use crate::ops::rope::Pairing;
-use crate::ops::{Add, Glu, KvStore, Norm, Quantize, Rope, quantize};
+use crate::ops::{Add, Glu, KvStore, Matmul, Norm, Quantize, Rope, quantize};
 use crate::variant::Place;
 
 /// The first steps of a list as one kernel.
@@ -20,32 +23,37 @@ pub(crate) enum Fused<'a> {
     Norm { add: Option<&'a Step<Add>>, norm: &'a Step<Norm>, quantize: Option<&'a Step<Quantize>> },
     Glu { glu: &'a Step<Glu>, quantize: &'a Step<Quantize> },
     Rope { q: &'a Step<Rope>, k: &'a Step<Rope>, store: &'a Step<KvStore> },
+    Products(Vec<&'a Step<Matmul>>),
 }
 
-const SOURCE: Source = Source { name: "fused", parts: &[PRELUDE, include_str!("fused.cu")] };
+const SOURCE: Source = Source { name: "fused", parts: &[PRELUDE, HALVES, include_str!("fused.cu")] };
 const ROPE_SOURCE: Source = Source { name: "fused_rope", parts: &[PRELUDE, KV, include_str!("fused_rope.cu")] };
 
 /// Widest row that a block of threads holds in its registers.
 const WIDEST: usize = 8192;
+
+/// The same for gated activations that become halves.
+const WIDEST_HALVES: usize = 32768;
 
 /// Most rows for which rotation and store are one kernel: with more, one launch less is no gain, and its small blocks of
 /// threads read memory slower.
 const MOST_ROPE_ROWS: usize = 128;
 
 /// What the first of `steps` can be done together with in a step of that frame: not where some threads would write what
-/// others have yet to read.
-pub(crate) fn find<'a>(steps: &'a [Box<dyn Run>], frame: &Frame) -> Option<Fused<'a>> {
+/// others have yet to read. Where kernels are only compiled, what can be done together in some frame.
+pub(crate) fn find<'a>(steps: &'a [Box<dyn Run>], frame: &Frame, rehearsing: bool) -> Option<Fused<'a>> {
     norm(steps)
+        .or_else(|| products(steps, frame, rehearsing))
         .or_else(|| glu(steps))
         .or_else(|| rope(steps).filter(|_| frame.num_rows <= MOST_ROPE_ROWS))
         .filter(|fused| !fused.overwrites(frame))
 }
 
-/// Step `index`, if it is of that op and on the op's own kernel for devices.
+/// Step `index`, if it is of that op and on one of the op's own kernels for devices.
 fn step<O: Op>(steps: &[Box<dyn Run>], index: usize) -> Option<&Step<O>> {
     let step = steps.get(index)?.as_any().downcast_ref::<Step<O>>()?;
-    let own = O::VARIANTS.iter().find(|variant| variant.place() == Place::Cuda)?;
-    (own.id == step.variant.id).then_some(step)
+    let mut own = O::VARIANTS.iter().filter(|variant| variant.place() == Place::Cuda);
+    own.any(|own| own.id == step.variant.id).then_some(step)
 }
 
 fn norm(steps: &[Box<dyn Run>]) -> Option<Fused<'_>> {
@@ -64,9 +72,16 @@ fn norm(steps: &[Box<dyn Run>]) -> Option<Fused<'_>> {
     (add.is_some() || quantize.is_some()).then_some(Fused::Norm { add, norm, quantize })
 }
 
+fn products<'a>(steps: &'a [Box<dyn Run>], frame: &Frame, rehearsing: bool) -> Option<Fused<'a>> {
+    let all = || (0..steps.len()).map_while(|index| step::<Matmul>(steps, index));
+    let count = cuda_wide::together(all(), frame, rehearsing);
+    (count > 1).then(|| Fused::Products(all().take(count).collect()))
+}
+
 fn glu(steps: &[Box<dyn Run>]) -> Option<Fused<'_>> {
     let (glu, quantize) = (step::<Glu>(steps, 0)?, step::<Quantize>(steps, 1)?);
-    let fits = quantize.slots.x == glu.slots.out && quantize.slots.rows == glu.slots.rows;
+    let narrow = quantize.desc.codes == Codes::Int8 || quantize.desc.width <= WIDEST_HALVES;
+    let fits = quantize.slots.x == glu.slots.out && quantize.slots.rows == glu.slots.rows && narrow;
     fits.then_some(Fused::Glu { glu, quantize })
 }
 
@@ -116,6 +131,7 @@ struct NormArgs {
     weight: *const f32,
     out: *mut f32,
     codes: *mut u8,
+    factors: *mut f32,
     row_bytes: u64,
     norm_fault: FaultPlace,
     code_fault: FaultPlace,
@@ -130,6 +146,7 @@ struct GluArgs {
     up: *const f32,
     out: *mut f32,
     codes: *mut u8,
+    factors: *mut f32,
     row_bytes: u64,
     code_fault: FaultPlace,
     width: u32,
@@ -155,14 +172,21 @@ impl Fused<'_> {
             Fused::Norm { add, quantize, .. } => 1 + usize::from(add.is_some()) + usize::from(quantize.is_some()),
             Fused::Glu { .. } => 2,
             Fused::Rope { .. } => 3,
+            Fused::Products(steps) => steps.len(),
         }
+    }
+
+    /// Whether its kernel is none of those of its steps.
+    pub(crate) fn has_own_kernel(&self) -> bool {
+        !matches!(self, Fused::Products(_))
     }
 
     /// Whether what it writes lies where it reads: plans may reuse places of values that are dead between the steps.
     fn overwrites(&self, frame: &Frame) -> bool {
         let range = |slot: Slot, rows, row_bytes| slot.0..slot.0 + frame.rows(rows) * row_bytes;
         let codes = |quantize: &Step<Quantize>| {
-            range(quantize.slots.out, quantize.slots.rows, quantize::row_bytes(quantize.desc.width))
+            let row_bytes = quantize.desc.codes.row_bytes(quantize.desc.width);
+            range(quantize.slots.out, quantize.slots.rows, row_bytes)
         };
         let meet = |a: &Range<usize>, b: &Range<usize>| a.start < b.end && b.start < a.end;
         match self {
@@ -176,6 +200,7 @@ impl Fused<'_> {
                 .iter()
                 .any(|&slot| meet(&range(slot, glu.slots.rows, 4 * glu.desc.width), &codes(quantize))),
             Fused::Rope { .. } => false, // each value becomes another in its place
+            Fused::Products(_) => false, // all read the same, which lives until the last of them
         }
     }
 
@@ -189,6 +214,7 @@ impl Fused<'_> {
         // SAFETY: the caller's promise; the structs are those of the sources.
         unsafe {
             match self {
+                Fused::Products(steps) => cuda_wide::enqueue_together(steps, frame, launcher),
                 Fused::Norm { add, norm, quantize } => {
                     let before = usize::from(add.is_some());
                     let width = norm.desc.width;
@@ -198,6 +224,7 @@ impl Fused<'_> {
                         weight: launcher.weight(norm.slots.weight.0.cast()),
                         out: frame.at(norm.slots.out),
                         codes: quantize.map_or(std::ptr::null_mut(), |quantize| frame.at(quantize.slots.out)),
+                        factors: quantize.map_or(std::ptr::null_mut(), |quantize| factors(quantize, frame)),
                         row_bytes: quantize::row_bytes(width) as u64,
                         norm_fault: fault(before),
                         code_fault: fault(before + 1),
@@ -218,14 +245,26 @@ impl Fused<'_> {
                         up: frame.at(glu.slots.up),
                         out: frame.at(glu.slots.out),
                         codes: frame.at(quantize.slots.out),
+                        factors: factors(quantize, frame),
                         row_bytes: quantize::row_bytes(width) as u64,
                         code_fault: fault(1),
                         width: width as u32,
                         gelu_tanh: u32::from(glu.desc.activation == Activation::GeluTanh),
                     };
-                    let kernel = Kernel { source: &SOURCE, entry: "glu", constants: &[] };
-                    let grid = [blocks(width / 4, 256), frame.rows(glu.slots.rows) as u32, 1];
-                    launcher.launch(&kernel, Grid { blocks: grid, threads: 256, shared_bytes: 0 }, &args)
+                    let kernel = |entry| Kernel { source: &SOURCE, entry, constants: &[] };
+                    let (rows, fours) = (frame.rows(glu.slots.rows) as u32, width / 4);
+                    if quantize.desc.codes == Codes::Half {
+                        let each = fours.div_ceil(1024).next_power_of_two().max(2);
+                        let entry = match each {
+                            2 => "glu_half_2",
+                            4 => "glu_half_4",
+                            _ => "glu_half_8",
+                        };
+                        let threads = fours.div_ceil(each).next_multiple_of(32) as u32;
+                        return launcher.launch(&kernel(entry), Grid::row(rows, threads), &args);
+                    }
+                    let grid = Grid { blocks: [blocks(fours, 256), rows, 1], threads: 256, shared_bytes: 0 };
+                    launcher.launch(&kernel("glu"), grid, &args)
                 }
                 Fused::Rope { q, k, store } => {
                     let args = RopeArgs {
@@ -245,6 +284,15 @@ impl Fused<'_> {
                 }
             }
         }
+    }
+}
+
+/// Where the factors of halves stand; null for other codes.
+fn factors(quantize: &Step<Quantize>, frame: &Frame) -> *mut f32 {
+    let rows = frame.rows(quantize.slots.rows);
+    match quantize.desc.codes {
+        Codes::Int8 => std::ptr::null_mut(),
+        Codes::Half => frame.at::<u8>(quantize.slots.out).wrapping_add(2 * quantize.desc.width * rows).cast(),
     }
 }
 
@@ -269,11 +317,15 @@ mod tests {
 
     fn quantize(x: Slot, out: Slot) -> Box<dyn Run> {
         let slots = quantize::Slots { x, out, rows: RowSet::Tokens };
-        Box::new(Step::<Quantize> { desc: quantize::Desc { width: WIDTH }, slots, variant: variant() })
+        Box::new(Step::<Quantize> {
+            desc: quantize::Desc { width: WIDTH, codes: Codes::Int8 },
+            slots,
+            variant: variant(),
+        })
     }
 
     fn length(steps: &[Box<dyn Run>]) -> usize {
-        find(steps, &frame()).map_or(1, |fused| fused.len())
+        find(steps, &frame(), false).map_or(1, |fused| fused.len())
     }
 
     #[test]

@@ -191,10 +191,11 @@ impl DeviceSide {
     /// Those of one segment.
     fn rehearse_steps(&mut self, steps: &[Box<dyn Run>], mut rest: Range<usize>, frame: &Frame) -> Result<(), Unfit> {
         while !rest.is_empty() {
-            let count = self.fused(&steps[rest.clone()], frame).map_or(1, |fused| fused.len());
+            let fused = self.fused(&steps[rest.clone()], frame);
+            let (count, own) = fused.map_or((1, false), |fused| (fused.len(), fused.has_own_kernel()));
             match self.enqueue(steps, rest.start..rest.start + count, frame) {
                 Ok(()) => rest.start += count,
-                Err(error @ CudaError::Compile { .. }) if count > 1 => self.apart = Some(error),
+                Err(error @ CudaError::Compile { .. }) if own => self.apart = Some(error),
                 Err(error) => return Err(Unfit { step: rest.start, error }),
             }
         }
@@ -203,7 +204,7 @@ impl DeviceSide {
 
     /// What the first of `steps` is done together with.
     fn fused<'a>(&self, steps: &'a [Box<dyn Run>], frame: &Frame) -> Option<fused::Fused<'a>> {
-        fused::find(steps, frame).filter(|_| self.apart.is_none())
+        fused::find(steps, frame, self.queue.is_rehearsing()).filter(|_| self.apart.is_none())
     }
 
     /// Brings a step's inputs to the device. `views` are the host's, by group; their tables point into

@@ -1,7 +1,9 @@
-//! Nodes to steps: each becomes one typed kernel call, matmuls on int8 inputs a quantisation before it
+//! Nodes to steps: each becomes one typed kernel call, matmuls on inputs of fewer bits a quantisation before it
 //! where no earlier one has made the copy.
 
-use kernels::ops::matmul::Input;
+use std::collections::BTreeSet;
+
+use kernels::ops::quantize::Codes;
 use kernels::ops::*;
 use kernels::packed::Form;
 use kernels::{Choice, Op, Place, RowSet, Run, Slot, Step, Transfer, Weight, choose};
@@ -19,8 +21,8 @@ pub(super) struct Lowering<'a> {
     weights: &'a Weights,
     options: &'a PlanOptions,
     places: &'a Places,
-    /// Values whose int8 copy is up to date.
-    quantized: Vec<bool>,
+    /// Copies of values that are up to date.
+    quantized: BTreeSet<(usize, Codes)>,
     pub(super) steps: Vec<Box<dyn Run>>,
     pub(super) info: Vec<StepInfo>,
     /// Of each step: who computes it, and what it touches.
@@ -43,13 +45,12 @@ struct Label<'a> {
 
 impl<'a> Lowering<'a> {
     pub(super) fn new(graph: &'a Graph, weights: &'a Weights, options: &'a PlanOptions, places: &'a Places) -> Self {
-        let quantized = vec![false; graph.values.len()];
         Self {
             graph,
             weights,
             options,
             places,
-            quantized,
+            quantized: BTreeSet::new(),
             steps: Vec::new(),
             info: Vec::new(),
             touches: Vec::new(),
@@ -61,7 +62,7 @@ impl<'a> Lowering<'a> {
         for (index, node) in self.graph.nodes.iter().enumerate() {
             self.node(index, node);
             if let Some(changed) = node.op.output() {
-                self.quantized[changed.0] = false;
+                self.quantized.retain(|(value, _)| *value != changed.0);
             }
         }
         self.refused.take().map_or(Ok(()), Err)
@@ -163,22 +164,22 @@ impl<'a> Lowering<'a> {
         let (rows, place) = (self.rows(x), self.places.nodes[index]);
         let Some(desc) = self.places.matmuls[index] else { return };
         let mut touches = Touches { reads: vec![self.value(x)], writes: vec![self.value(out)] };
-        let x_slot = match (desc.input, self.places.copies.get(&x.0)) {
-            (Input::Q8, Some(&copy)) => {
-                if !self.quantized[x.0] {
+        let copy = desc.input.codes().and_then(|codes| Some((codes, *self.places.copies.get(&(x.0, codes))?)));
+        let x_slot = match copy {
+            Some((codes, copy)) => {
+                if self.quantized.insert((x.0, codes)) {
                     let width = self.graph.values[x.0].width;
-                    let name = format!("{}.q8", self.graph.values[x.0].name);
-                    let touches = Touches { reads: vec![self.value(x)], writes: vec![self.copy(x, copy)] };
+                    let name = format!("{}.{}", self.graph.values[x.0].name, codes.name());
+                    let touches = Touches { reads: vec![self.value(x)], writes: vec![self.copy(x, codes, copy)] };
                     let shape = format!("{width}");
                     let label = Label { name: &name, output: None, shape, touches, place, bound: false };
                     let slots = quantize::Slots { x: self.slot(x), out: copy, rows };
-                    self.push::<Quantize>(label, quantize::Desc { width }, slots);
-                    self.quantized[x.0] = true;
+                    self.push::<Quantize>(label, quantize::Desc { width, codes }, slots);
                 }
-                touches.reads = vec![self.copy(x, copy)];
+                touches.reads = vec![self.copy(x, codes, copy)];
                 copy
             }
-            _ => self.slot(x),
+            None => self.slot(x),
         };
         let slots = matmul::Slots {
             weight: self.weights.address(weight, desc.form),
@@ -248,9 +249,9 @@ impl<'a> Lowering<'a> {
         Transfer { slot: self.slot(value), row_bytes, rows: self.rows(value) }
     }
 
-    /// The int8 copy of a value.
-    fn copy(&self, value: ValueId, slot: Slot) -> Transfer {
-        let row_bytes = quantize::row_bytes(self.graph.values[value.0].width);
+    /// What a value became in fewer bits.
+    fn copy(&self, value: ValueId, codes: Codes, slot: Slot) -> Transfer {
+        let row_bytes = codes.row_bytes(self.graph.values[value.0].width);
         Transfer { slot, row_bytes, rows: self.rows(value) }
     }
 

@@ -1,10 +1,11 @@
 //! Where values live: in which form each matmul reads its input and its weights, and a slot for every value
-//! and every int8 copy, reused once its last reader has run.
+//! and every copy of fewer bits, reused once its last reader has run.
 
 use std::collections::BTreeMap;
 
 use device::Hardware;
 use kernels::ops::matmul::{self, Input};
+use kernels::ops::quantize::Codes;
 use kernels::ops::{Matmul, attention, quantize};
 use kernels::packed::Form;
 use kernels::{Place, Policy, RowSet, Rows, Slot, best_way, choose};
@@ -14,12 +15,12 @@ use crate::arena::Arena;
 use crate::graph::{Graph, Node, NodeOp};
 use crate::weights::{Matrix, Weights};
 
-/// Slots of values and of int8 copies.
+/// Slots of values and of their copies.
 pub(super) struct Places {
     /// By value.
     pub(super) slots: Vec<Slot>,
-    /// By value, for those that some matmul reads as int8.
-    pub(super) copies: BTreeMap<usize, Slot>,
+    /// By value and what it became, for those that some matmul reads so.
+    pub(super) copies: BTreeMap<(usize, Codes), Slot>,
     /// Who is to compute each node.
     pub(super) nodes: Vec<Place>,
     /// Each matmul's problem, by node.
@@ -47,8 +48,9 @@ impl Places {
             RowSet::Outputs => options.max_outputs,
         };
         let bytes = |value: usize| count(graph.values[value].rows) * 4 * graph.values[value].width;
-        let copy_bytes =
-            |value: usize| count(graph.values[value].rows) * quantize::row_bytes(graph.values[value].width);
+        let copy_bytes = |(value, codes): (usize, Codes)| {
+            count(graph.values[value].rows) * codes.row_bytes(graph.values[value].width)
+        };
         // Last node that reads or changes each value; the logits, and what they are made of, outlive the plan.
         let mut last = vec![0; graph.values.len()];
         for (index, node) in graph.nodes.iter().enumerate() {
@@ -64,9 +66,11 @@ impl Places {
         let mut copies = BTreeMap::new();
         let mut kept: Vec<(usize, usize)> = Vec::new(); // dead values, each until after a node
         for (index, node) in graph.nodes.iter().enumerate() {
-            if let (NodeOp::Matmul { x, .. }, Some(matmul::Desc { input: Input::Q8, .. })) = (&node.op, &matmuls[index])
+            if let (NodeOp::Matmul { x, .. }, Some(desc)) = (&node.op, &matmuls[index])
+                && let Some(codes) = desc.input.codes()
             {
-                copies.entry(x.0).or_insert_with(|| arena.take(copy_bytes(x.0)));
+                let copy = (x.0, codes);
+                copies.entry(copy).or_insert_with(|| arena.take(copy_bytes(copy)));
             }
             if let Some(out) = node.op.output() {
                 slots[out.0].get_or_insert_with(|| arena.take(bytes(out.0)));
@@ -81,8 +85,8 @@ impl Places {
                 if let Some(slot) = slots[value] {
                     arena.release(slot, bytes(value));
                 }
-                if let Some(&slot) = copies.get(&value) {
-                    arena.release(slot, copy_bytes(value));
+                for (&copy, &slot) in copies.range((value, Codes::Int8)..=(value, Codes::Half)) {
+                    arena.release(slot, copy_bytes(copy));
                 }
             }
         }
@@ -124,11 +128,10 @@ fn matmul_desc(
         bias,
         rows,
     };
-    let int8 = weight.dtype.is_quantized()
-        && weight.columns.is_multiple_of(quantize::BLOCK)
-        && policy.allows(quantize::EXACTNESS);
-    let inputs = if int8 { &[Input::F32, Input::Q8][..] } else { &[Input::F32] };
-    let ways: Vec<_> = inputs.iter().flat_map(|&input| forms.iter().map(move |&form| way(input, form))).collect();
+    let coded = weight.dtype.is_quantized() && weight.columns.is_multiple_of(quantize::BLOCK);
+    let allowed = |input: &Input| input.codes().is_none_or(|codes| coded && policy.allows(codes.exactness()));
+    let inputs = [Input::F32, Input::Q8, Input::Half].into_iter().filter(allowed);
+    let ways: Vec<_> = inputs.flat_map(|input| forms.iter().map(move |&form| way(input, form))).collect();
     best_way::<Matmul>(&ways, hardware, policy).unwrap_or_else(|| way(Input::F32, Form::Rows))
 }
 

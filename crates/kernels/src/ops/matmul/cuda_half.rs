@@ -8,6 +8,7 @@ use super::cuda::takes;
 use super::{Args, Desc, Input, Matmul};
 use crate::cuda::{BLOCKS, Launcher, PRELUDE, blocks, type_constant};
 use crate::op::Rows;
+use crate::ops::quantize::cuda::HALVES;
 use crate::variant::{Exactness, Launch, Variant};
 
 /// Many rows: weights and activations become halves, cuBLASLt multiplies them. Two roundings of 2^-11 each.
@@ -21,9 +22,7 @@ pub const HALF: Variant<Matmul> = Variant {
 
 const WEIGHT_SOURCE: Source =
     Source { name: "half_weight", parts: &[PRELUDE, BLOCKS, include_str!("cuda_half_weight.cu")] };
-const SOURCE: Source = Source { name: "half", parts: &[PRELUDE, ROW_SCALE, include_str!("cuda_half.cu")] };
-/// Which power of two a row is divided by so that its values suit halves.
-pub(super) const ROW_SCALE: &str = include_str!("cuda_row_scale.cu");
+const SOURCE: Source = Source { name: "half", parts: &[PRELUDE, HALVES, include_str!("cuda_half.cu")] };
 
 /// Bytes of weights that are halves at one time.
 const PIECE_BYTES: usize = 64 << 20;
@@ -72,12 +71,19 @@ unsafe fn half(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), 
         unsafe { launcher.launch(&kernel, Grid::row(rows as u32, 128), &WeightArgs { weight, out, row_bytes, k }) }
     };
     // SAFETY: the caller's promise; the closures write what they are asked for.
-    unsafe { product(desc, args, launcher, x_halves, weight_halves) }
+    unsafe { product(desc, args, launcher, Activations::Made(&x_halves), weight_halves) }
 }
 
-/// The product, given who makes the halves. `x_halves(out, factors)` writes those of the activations, `[num_rows, k]`, and
-/// what the results of each row are to be multiplied with; `weight_halves(first, rows, out)` those of some rows of weights,
-/// `[rows, k]`, whose first is a multiple of 64.
+/// Activations as halves, `[num_rows, k]`, and what the results of each row are to be multiplied with.
+pub(super) enum Activations<'a> {
+    /// They are there.
+    Given(*const u16, *const f32),
+    /// Who writes them into scratch memory.
+    Made(&'a dyn Fn(*mut u16, *mut f32) -> Result<(), CudaError>),
+}
+
+/// The product, given who makes the halves: those of the activations, and `weight_halves(first, rows, out)` those of some
+/// rows of weights, `[rows, k]`, whose first is a multiple of 64.
 ///
 /// # Safety
 /// As for a variant's launch; the closures must write all that, and nothing else.
@@ -85,18 +91,25 @@ pub(super) unsafe fn product(
     desc: &Desc,
     args: &Args,
     launcher: &Launcher<'_>,
-    x_halves: impl FnOnce(*mut u16, *mut f32) -> Result<(), CudaError>,
+    activations: Activations<'_>,
     weight_halves: impl Fn(usize, usize, *mut u16) -> Result<(), CudaError>,
 ) -> Result<(), CudaError> {
     let (m, n, k) = (args.num_rows, desc.n, desc.k);
-    let x_bytes = (2 * m * k).next_multiple_of(256);
-    let factor_bytes = (4 * m).next_multiple_of(256);
+    let (x_bytes, factor_bytes) = match activations {
+        Activations::Given(..) => (0, 0),
+        Activations::Made(_) => ((2 * m * k).next_multiple_of(256), (4 * m).next_multiple_of(256)),
+    };
     let piece_rows = (PIECE_BYTES / (2 * k) / 64 * 64).clamp(64, n.next_multiple_of(64));
     let scratch = launcher.queue.scratch(x_bytes + factor_bytes + 2 * piece_rows * k)?;
-    let x: *mut u16 = scratch.cast();
-    let factors: *mut f32 = scratch.wrapping_add(x_bytes).cast();
     let weights: *mut u16 = scratch.wrapping_add(x_bytes + factor_bytes).cast();
-    x_halves(x, factors)?;
+    let (x, factors) = match activations {
+        Activations::Given(x, factors) => (x, factors),
+        Activations::Made(make) => {
+            let (x, factors) = (scratch.cast(), scratch.wrapping_add(x_bytes).cast());
+            make(x, factors)?;
+            (x.cast_const(), factors.cast_const())
+        }
+    };
     for first in (0..n).step_by(piece_rows) {
         let rows = piece_rows.min(n - first);
         weight_halves(first, rows, weights)?;

@@ -7,10 +7,12 @@ use device::cuda::{CudaError, Grid, Kernel, Queue, Source};
 
 use gguf::DType;
 
-use super::{Args, Desc, Input, Matmul, cuda_half};
+use super::cuda_half::Activations;
+use super::{Args, Desc, Input, Matmul, cuda_half, cuda_wide};
 use crate::cuda::{BLOCKS, Launcher, PRELUDE, TILES, blocks, type_constant};
 use crate::op::Rows;
 use crate::ops::quantize;
+use crate::ops::quantize::cuda::HALVES;
 use crate::packed::Form;
 use crate::tiles::{CHUNK, GROUPS, TILE, Tiling};
 use crate::variant::{Exactness, Launch, Variant};
@@ -33,16 +35,15 @@ pub const MANY: Variant<Matmul> = Variant {
     launch: Launch::Cuda(many),
 };
 
-const FRAGMENT: &str = include_str!("tiles/fragment.cu");
-const RING: &str = include_str!("tiles/ring.cu");
+pub(super) const FRAGMENT: &str = include_str!("tiles/fragment.cu");
+pub(super) const RING: &str = include_str!("tiles/ring.cu");
 const ONE: Source =
     Source { name: "matmul_one", parts: &[PRELUDE, BLOCKS, TILES, FRAGMENT, RING, include_str!("tiles/one.cu")] };
 const MID: Source =
     Source { name: "matmul_mid", parts: &[PRELUDE, BLOCKS, TILES, FRAGMENT, RING, include_str!("tiles/mid.cu")] };
 const WEIGHTS: Source =
     Source { name: "tiles_half", parts: &[PRELUDE, BLOCKS, TILES, FRAGMENT, include_str!("tiles/halves.cu")] };
-const X: Source =
-    Source { name: "q8_half", parts: &[PRELUDE, cuda_half::ROW_SCALE, include_str!("tiles/x_halves.cu")] };
+const X: Source = Source { name: "q8_half", parts: &[PRELUDE, HALVES, include_str!("tiles/x_halves.cu")] };
 
 /// Warps of a block.
 const WARPS: usize = 8;
@@ -70,7 +71,9 @@ pub(crate) fn compile_tiles(launcher: &Launcher<'_>, weight: DType) -> Vec<Resul
         // SAFETY: a queue that rehearses follows no address.
         unsafe { if rows == Rows::Many { many(&desc, &args, launcher) } else { dot(&desc, &args, launcher) } }
     };
-    ways.map(compile).collect()
+    let wide = |(n, k)| cuda_wide::compile(launcher, weight, n, k);
+    let wide = SHAPES.into_iter().map(wide).take(if launcher.queue.has_wgmma() { SHAPES.len() } else { 0 });
+    ways.map(compile).chain(wide).collect()
 }
 
 unsafe fn dot(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), CudaError> {
@@ -287,10 +290,10 @@ unsafe fn many(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), 
         // SAFETY: the caller's promise.
         unsafe { dot(desc, args, launcher) }?;
     }
-    let Some(tiling) = Tiling::of(desc.weight).filter(|_| m > MOST_ROWS) else {
+    if m <= MOST_ROWS {
         // SAFETY: the caller's promise.
         return unsafe { dot(desc, args, launcher) };
-    };
+    }
     let tiles: *const u8 = launcher.weight(args.weight);
     let x_halves = |out, factors| {
         let device_args = XArgs { x: args.x, out, factors, x_row_bytes: quantize::row_bytes(k) as u64, k: k as u32 };
@@ -298,14 +301,25 @@ unsafe fn many(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), 
         // SAFETY: the caller's promise, and that of `product`; the struct is that of the source.
         unsafe { launcher.launch(&kernel, Grid::row(m as u32, 256), &device_args) }
     };
-    let weight_halves = |first: usize, rows: usize, out| {
-        let tiles = tiles.wrapping_add(tiling.bytes(first, k));
-        let constants = [type_constant(desc.weight)];
-        let kernel = Kernel { source: &WEIGHTS, entry: "weights_to_half", constants: &constants };
-        let grid = Grid::row(blocks(rows.div_ceil(TILE) * k.div_ceil(CHUNK), WARPS), THREADS as u32);
-        // SAFETY: as above.
-        unsafe { launcher.launch(&kernel, grid, &WeightArgs { tiles, out, n: rows as u32, k: k as u32 }) }
-    };
+    let weight_halves = |first, rows, out| weight_halves(desc, tiles, launcher, false, [first, rows], out);
     // SAFETY: the caller's promise; the closures write what they are asked for.
-    unsafe { cuda_half::product(desc, args, launcher, x_halves, weight_halves) }
+    unsafe { cuda_half::product(desc, args, launcher, Activations::Made(&x_halves), weight_halves) }
+}
+
+/// Has some rows of weights written as halves: `tiles` from row `first` on, whole tiles, `rows` of them. In the order that
+/// activations as halves have where `in_order` says so.
+pub(super) fn weight_halves(
+    desc: &Desc,
+    tiles: *const u8,
+    launcher: &Launcher<'_>,
+    in_order: bool,
+    [first, rows]: [usize; 2],
+    out: *mut u16,
+) -> Result<(), CudaError> {
+    let tiles = tiles.wrapping_add(Tiling::of(desc.weight).map_or(0, |tiling| tiling.bytes(first, desc.k)));
+    let constants = [type_constant(desc.weight), ("IN_ORDER", i64::from(in_order))];
+    let kernel = Kernel { source: &WEIGHTS, entry: "weights_to_half", constants: &constants };
+    let grid = Grid::row(blocks(rows.div_ceil(TILE) * desc.k.div_ceil(CHUNK), WARPS), THREADS as u32);
+    // SAFETY: `cuda_half::product` has room for what it asks for, and the plan for the weights; the struct is the source's.
+    unsafe { launcher.launch(&kernel, grid, &WeightArgs { tiles, out, n: rows as u32, k: desc.k as u32 }) }
 }

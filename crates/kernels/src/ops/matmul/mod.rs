@@ -1,12 +1,13 @@
 //! Weights times activations: `out[r, n] = Σ_k x[r, k] * w[n, k] (+ bias[n])`.
 //!
 //! Weights lie in the blocks of the GGUF file or in the bands of [`packed`](crate::packed). Activations are f32
-//! (exact plan, float weights) or the int8 rows of `quantize`.
+//! (exact plan, float weights) or what `quantize` makes of them.
 
 mod cuda;
 mod cuda_float;
 mod cuda_half;
 mod cuda_tiles;
+pub(crate) mod cuda_wide;
 pub mod reference;
 
 #[cfg(target_arch = "x86_64")]
@@ -43,7 +44,7 @@ use device::Shard;
 use crate::cost::{Cost, Unit};
 use crate::launch::{Frame, RowSet, Slot, Weight};
 use crate::op::{Op, OpKind, Rows};
-use crate::ops::quantize;
+use crate::ops::quantize::{self, Codes};
 use crate::packed::{Form, Packing};
 use crate::tiles::Tiling;
 use crate::variant::{Exactness, Launch, Variant};
@@ -61,6 +62,19 @@ pub enum Input {
     F32,
     /// `[rows]` rows of `quantize::row_bytes(k)`.
     Q8,
+    /// `[rows, k]` halves and `[rows]` factors, as `quantize` leaves them.
+    Half,
+}
+
+impl Input {
+    /// What `quantize` is to make of the activations.
+    pub const fn codes(self) -> Option<Codes> {
+        match self {
+            Input::F32 => None,
+            Input::Q8 => Some(Codes::Int8),
+            Input::Half => Some(Codes::Half),
+        }
+    }
 }
 
 /// The problem.
@@ -136,6 +150,7 @@ impl Op for Matmul {
         &bf16_avx512::VARIANT,
         &float_avx512::VARIANT,
         &float_avx2::VARIANT,
+        &cuda_wide::WIDE,
         &cuda_tiles::MANY,
         &cuda_tiles::DOT,
         &cuda_float::FLOAT,
@@ -145,8 +160,16 @@ impl Op for Matmul {
         &REFERENCE,
     ];
     #[cfg(not(target_arch = "x86_64"))]
-    const VARIANTS: &'static [&'static Variant<Self>] =
-        &[&cuda_tiles::MANY, &cuda_tiles::DOT, &cuda_float::FLOAT, &cuda_half::HALF, &cuda::Q8, &cuda::F32, &REFERENCE];
+    const VARIANTS: &'static [&'static Variant<Self>] = &[
+        &cuda_wide::WIDE,
+        &cuda_tiles::MANY,
+        &cuda_tiles::DOT,
+        &cuda_float::FLOAT,
+        &cuda_half::HALF,
+        &cuda::Q8,
+        &cuda::F32,
+        &REFERENCE,
+    ];
     type Desc = Desc;
     type Slots = Slots;
     type Args = Args;
@@ -166,6 +189,7 @@ impl Op for Matmul {
         let (input_bytes, unit) = match desc.input {
             Input::F32 => (4 * k, Unit::F32),
             Input::Q8 => (quantize::row_bytes(desc.k) as u64, Unit::Int8),
+            Input::Half => (2 * k + 4, Unit::F32),
         };
         let bias_bytes = if desc.bias { 4 * n } else { 0 };
         Cost {

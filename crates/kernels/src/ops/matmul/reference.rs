@@ -3,6 +3,7 @@
 use device::Shard;
 
 use super::{Args, Desc, Input};
+use crate::ops::quantize::reference::halved;
 use crate::ops::quantize::{BLOCK, q8_row};
 use crate::rows::row;
 use crate::weights::RowReader;
@@ -33,6 +34,14 @@ pub unsafe fn matmul(desc: &Desc, args: &Args, shard: &Shard<'_>) {
                         let q8 = q8_row(args.x, r, desc.k);
                         for (k, value) in dequantized.iter_mut().enumerate() {
                             *value = f32::from(q8.codes[k]) * q8.scales[k / BLOCK];
+                        }
+                        &dequantized
+                    }
+                    Input::Half => {
+                        let factors = args.x.add(2 * desc.k * args.num_rows).cast::<f32>();
+                        let (halves, factor) = (row(args.x.cast(), r, desc.k), *factors.add(r));
+                        for (k, value) in dequantized.iter_mut().enumerate() {
+                            *value = halved(halves, k, factor);
                         }
                         &dequantized
                     }

@@ -5,16 +5,16 @@ use std::arch::x86_64::*;
 use device::{Feature, Shard};
 
 use super::cpu::{self, Block};
-use super::{Args, Desc, EXACTNESS, Quantize};
+use super::{Args, Codes, Desc, EXACTNESS, Quantize};
 use crate::fault;
-use crate::variant::{Launch, Variant, any};
+use crate::variant::{Launch, Variant};
 
 /// Any width.
 pub const VARIANT: Variant<Quantize> = Variant {
     id: "quantize/q8/avx2",
     needs: &[Feature::Avx2],
     exactness: EXACTNESS,
-    accepts: any,
+    accepts: |desc| desc.codes == Codes::Int8,
     launch: Launch::Cpu(quantize),
 };
 

@@ -1,6 +1,8 @@
 //! The plain truth of `quantize`.
 
-use super::BLOCK;
+use half::f16;
+
+use super::{BLOCK, half_column};
 use crate::fault;
 
 /// Scale of a block and the factor that turns values into codes; factor 0 stands for codes 0: in a
@@ -37,6 +39,32 @@ pub fn quantize(x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [i16
     well
 }
 
+/// Sizes that halves take as they are: a row whose largest is outside is divided by a power of two, which loses nothing.
+const SUITED: std::ops::RangeInclusive<f32> = 0.0625..=16384.0;
+
+/// Turns one row into halves, in the order of [`half_column`]. Returns whether all values are sound.
+pub fn halve(x: &[f32], halves: &mut [u16], factor: &mut f32) -> bool {
+    let largest = x.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+    let suited = !largest.is_finite() || largest == 0.0 || SUITED.contains(&largest);
+    let exponent = if suited { 0 } else { f64::from(largest).log2().floor() as i32 };
+    *factor = 2f64.powi(exponent) as f32;
+    for (x, halves) in x.chunks_exact(BLOCK).zip(halves.chunks_exact_mut(BLOCK)) {
+        for (at, half) in halves.iter_mut().enumerate() {
+            // Exact as f64: what follows rounds once.
+            *half = f16::from_f64(f64::from(x[half_column(at)]) * 2f64.powi(-exponent)).to_bits();
+        }
+    }
+    x.iter().all(|value| value.is_finite()) && fault::is_sound(largest)
+}
+
+/// What [`halve`] left of column `column`.
+pub fn halved(halves: &[u16], column: usize, factor: f32) -> f32 {
+    let (block, column) = (column / BLOCK * BLOCK, column % BLOCK);
+    // The inverse of `half_column`.
+    let at = 16 * (column / 4 % 2) + 8 * (column % 2) + 2 * (column / 8) + column % 4 / 2;
+    f16::from_bits(halves[block + at]).to_f32() * factor
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +86,18 @@ mod tests {
             let sum = |half: usize| codes[16 * half..][..16].iter().map(|&code| i16::from(code)).sum::<i16>();
             assert_eq!(&sums[2 * block..][..2], [sum(0), sum(1)], "block {block}");
         }
+    }
+
+    #[test]
+    fn halves_are_found_again() {
+        let x: Vec<f32> = (0..96).map(|i| (i as f32 - 40.0) * 1e-6).collect();
+        let (mut halves, mut factor) = (vec![0; x.len()], 0.0);
+        assert!(halve(&x, &mut halves, &mut factor));
+        assert_eq!(factor, 2f32.powi(-15), "of the largest, 5.5e-5");
+        for (column, x) in x.iter().enumerate() {
+            assert!((halved(&halves, column, factor) - x).abs() <= x.abs() * 4.89e-4, "column {column}");
+        }
+        assert!(!halve(&[f32::NAN; 32], &mut halves[..32], &mut factor));
     }
 
     #[test]
