@@ -33,6 +33,14 @@ impl Lanes for Avx2 {
             let all = _mm256_hadd_ps(_mm256_hadd_ps(a.0, b.0), _mm256_hadd_ps(c.0, d.0));
             _mm_storeu_ps(at, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps::<1>(all)))
         };
+        store_largest(four: [Self; 4], at: *mut f32) = {
+            let [a, b, c, d] = four;
+            let ab = _mm256_castps_pd(_mm256_max_ps(_mm256_unpacklo_ps(a.0, b.0), _mm256_unpackhi_ps(a.0, b.0)));
+            let cd = _mm256_castps_pd(_mm256_max_ps(_mm256_unpacklo_ps(c.0, d.0), _mm256_unpackhi_ps(c.0, d.0)));
+            let (low, high) = (_mm256_unpacklo_pd(ab, cd), _mm256_unpackhi_pd(ab, cd));
+            let all = _mm256_max_ps(_mm256_castpd_ps(low), _mm256_castpd_ps(high));
+            _mm_storeu_ps(at, _mm_max_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps::<1>(all)))
+        };
         sum_of_squares(at: *const f32, count: usize) -> f64 = {
             let mut sums = [_mm256_setzero_pd(); 2];
             let mut i = 0;

@@ -4,6 +4,17 @@ use std::arch::x86_64::*;
 
 use super::Lanes;
 
+/// Joins neighbours until each 128-bit part holds one partial result of each of the four vectors.
+macro_rules! fold {
+    ($four:expr, $join:ident) => {{
+        let [a, b, c, d] = $four;
+        let ab = _mm512_castps_pd($join(_mm512_unpacklo_ps(a.0, b.0), _mm512_unpackhi_ps(a.0, b.0)));
+        let cd = _mm512_castps_pd($join(_mm512_unpacklo_ps(c.0, d.0), _mm512_unpackhi_ps(c.0, d.0)));
+        let (low, high) = (_mm512_unpacklo_pd(ab, cd), _mm512_unpackhi_pd(ab, cd));
+        $join(_mm512_castpd_ps(low), _mm512_castpd_ps(high))
+    }};
+}
+
 /// 16 values.
 #[derive(Clone, Copy)]
 pub struct Avx512(pub __m512);
@@ -26,9 +37,14 @@ impl Lanes for Avx512 {
             Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide)))
         };
         store_sums(four: [Self; 4], at: *mut f32) = {
-            let all = fold(four);
+            let all = fold!(four, _mm512_add_ps);
             let half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps::<1>(all));
             _mm_storeu_ps(at, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps::<1>(half)))
+        };
+        store_largest(four: [Self; 4], at: *mut f32) = {
+            let all = fold!(four, _mm512_max_ps);
+            let half = _mm256_max_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps::<1>(all));
+            _mm_storeu_ps(at, _mm_max_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps::<1>(half)))
         };
         sum_of_squares(at: *const f32, count: usize) -> f64 = {
             let mut sums = [_mm512_setzero_pd(); 2];
@@ -77,16 +93,4 @@ impl Lanes for Avx512 {
 #[inline(always)]
 fn first(count: usize) -> __mmask16 {
     ((1u32 << count) - 1) as __mmask16
-}
-
-/// Adds neighbours until each 128-bit part holds one partial sum of each of the four vectors.
-#[inline(always)]
-unsafe fn fold([a, b, c, d]: [Avx512; 4]) -> __m512 {
-    // SAFETY: the promises of `Lanes`.
-    unsafe {
-        let ab = _mm512_castps_pd(_mm512_add_ps(_mm512_unpacklo_ps(a.0, b.0), _mm512_unpackhi_ps(a.0, b.0)));
-        let cd = _mm512_castps_pd(_mm512_add_ps(_mm512_unpacklo_ps(c.0, d.0), _mm512_unpackhi_ps(c.0, d.0)));
-        let (low, high) = (_mm512_unpacklo_pd(ab, cd), _mm512_unpackhi_pd(ab, cd));
-        _mm512_add_ps(_mm512_castpd_ps(low), _mm512_castpd_ps(high))
-    }
 }

@@ -33,8 +33,8 @@ pub trait Dots: Lanes {
     unsafe fn float(ints: Self::Ints) -> Self;
     /// The bits of floats, taken as integers, to floats.
     unsafe fn bits(self) -> Self;
-    /// Rounds values in 0..=255 to whole numbers, ties to even, and writes `LEN` bytes.
-    unsafe fn store_bytes(self, at: *mut u8);
+    /// Rounds values in 0..=255 to whole numbers, ties to even, and writes `4 * LEN` bytes.
+    unsafe fn store_bytes(four: [Self; 4], at: *mut u8);
 }
 
 /// A little less than the binary logarithm of a positive normal number, by at most 0.0861: exact at powers of
@@ -66,13 +66,18 @@ impl Dots for Avx512 {
         };
         less_eight(bytes: __m512i) -> __m512i = _mm512_sub_epi8(bytes, _mm512_set1_epi8(8));
         float(ints: __m512i) -> Self = Self(_mm512_cvtepi32_ps(ints));
+        store_bytes(four: [Self; 4], at: *mut u8) = {
+            let [a, b, c, d] = four;
+            let low = _mm512_packs_epi32(_mm512_cvtps_epi32(a.0), _mm512_cvtps_epi32(b.0));
+            let high = _mm512_packs_epi32(_mm512_cvtps_epi32(c.0), _mm512_cvtps_epi32(d.0));
+            // Packing goes within 128 bits: four bytes of each vector stand there beside each other.
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            _mm512_storeu_si512(at.cast(), _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high)))
+        };
     }
 
     methods! {
         bits(self) -> Self = Self(_mm512_cvtepi32_ps(_mm512_castps_si512(self.0)));
-        store_bytes(self, at: *mut u8) = {
-            _mm_storeu_si128(at.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0)))
-        };
     }
 }
 
@@ -101,14 +106,16 @@ impl Dots for Avx2 {
         };
         less_eight(bytes: __m256i) -> __m256i = _mm256_sub_epi8(bytes, _mm256_set1_epi8(8));
         float(ints: __m256i) -> Self = Self(_mm256_cvtepi32_ps(ints));
+        store_bytes(four: [Self; 4], at: *mut u8) = {
+            let [a, b, c, d] = four;
+            let low = _mm256_packs_epi32(_mm256_cvtps_epi32(a.0), _mm256_cvtps_epi32(b.0));
+            let high = _mm256_packs_epi32(_mm256_cvtps_epi32(c.0), _mm256_cvtps_epi32(d.0));
+            let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+            _mm256_storeu_si256(at.cast(), _mm256_permutevar8x32_epi32(_mm256_packus_epi16(low, high), order))
+        };
     }
 
     methods! {
         bits(self) -> Self = Self(_mm256_cvtepi32_ps(_mm256_castps_si256(self.0)));
-        store_bytes(self, at: *mut u8) = {
-            let ints = _mm256_cvtps_epi32(self.0);
-            let words = _mm_packs_epi32(_mm256_castsi256_si128(ints), _mm256_extracti128_si256::<1>(ints));
-            _mm_storel_epi64(at.cast(), _mm_packus_epi16(words, words))
-        };
     }
 }

@@ -35,6 +35,8 @@ mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod dots;
 mod math;
+#[cfg(target_arch = "x86_64")]
+mod powers;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests;
 
@@ -45,6 +47,8 @@ pub use avx512::Avx512;
 #[cfg(target_arch = "x86_64")]
 pub use dots::{Dots, log2_below};
 pub use math::{LOG2_E, exp, exp2, exp2_rough, tanh};
+#[cfg(target_arch = "x86_64")]
+pub use powers::STEPS;
 
 /// A vector register of f32 values.
 ///
@@ -117,6 +121,8 @@ pub trait Lanes: Copy {
     unsafe fn largest(self) -> f32;
     /// Writes the sums of the lanes of four vectors.
     unsafe fn store_sums(four: [Self; 4], at: *mut f32);
+    /// Writes the largest lane of each of four vectors; unspecified when one is NaN.
+    unsafe fn store_largest(four: [Self; 4], at: *mut f32);
     /// Sum of the squares of all values at `at`, in f64.
     unsafe fn sum_of_squares(at: *const f32, count: usize) -> f64;
 }

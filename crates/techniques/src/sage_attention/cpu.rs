@@ -7,7 +7,7 @@ use std::ops::Range;
 use device::{Feature, Shard};
 use kernels::fault::Faults;
 use kernels::ops::Attention;
-use kernels::ops::attention::bytes::{self, Pass};
+use kernels::ops::attention::bytes::{self, Pass, Powers};
 use kernels::ops::attention::cpu::{self, Form};
 use kernels::ops::attention::cpu_avx512::Compiled as Full;
 use kernels::ops::attention::cpu_bytes::chunk_avx512vnni;
@@ -92,7 +92,11 @@ unsafe fn tile(head: &Head<'_>, pairs: Range<usize>, first: usize, scratch: *mut
         let mut start = keys.start;
         while start < keys.end {
             let chunk = codes.chunk(head, start, keys.end, mean);
-            chunk_avx512vnni(&pass, &chunk);
+            if chunk.channels.is_null() {
+                chunk_avx512vnni::<Avx512>(&pass, &chunk);
+            } else {
+                chunk_avx512vnni::<Powers>(&pass, &chunk);
+            }
             start = chunk.end();
         }
         pass.end();

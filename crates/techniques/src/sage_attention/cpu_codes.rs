@@ -1,5 +1,6 @@
 //! Codes of a chunk of keys and values, made of the floats in the cache: keys without their mean, and rotated. They lie as
-//! in a quantised cache (`kernels/kv/code.rs`), with one scale per vector. Called by the kernel, once per tile of queries.
+//! in a quantised cache (`kernels/kv/code.rs`): keys with one scale per vector, values with one per channel and chunk. Called
+//! by the kernel, once per tile of queries.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::*;
@@ -16,6 +17,10 @@ use kernels::{KvType, kv};
 /// Tokens whose value codes are interleaved.
 const QUAD: usize = 4;
 
+/// Keys of which each value has a scale of its own, the first of a sequence: models send there what a query has no use for,
+/// weights near 1 of values near 0, whose rounding by a scale for all would be larger than what else the sum has.
+const SINKS: usize = CHUNK;
+
 /// Places in the scratch memory of a worker.
 #[derive(Clone, Copy)]
 pub struct Codes {
@@ -26,6 +31,9 @@ pub struct Codes {
     /// `[CHUNK]` each.
     key_scales: *mut f32,
     value_scales: *mut f32,
+    /// `[larger head_dim]`: of each channel the scale, and the factor that makes codes.
+    channels: *mut f32,
+    factors: *mut f32,
     /// `[GROUPS, head_dim_k / 4, GROUP, 4]`, `[GROUPS, GROUP / 4, head_dim_v, 4]`.
     keys: *mut u8,
     values: *mut u8,
@@ -40,7 +48,7 @@ impl Codes {
     /// Floats of scratch memory.
     pub fn len(desc: &Desc) -> usize {
         let width = width(desc);
-        width + GROUP * width + 2 * CHUNK + 2 * CHUNK * width / 4
+        width + GROUP * width + 2 * CHUNK + 2 * width + 2 * CHUNK * width / 4
     }
 
     /// # Safety
@@ -52,9 +60,10 @@ impl Codes {
         unsafe {
             let rows = scratch.add(width);
             let key_scales = rows.add(GROUP * width);
-            let (value_scales, keys) = (key_scales.add(CHUNK), key_scales.add(2 * CHUNK).cast::<u8>());
+            let (value_scales, channels) = (key_scales.add(CHUNK), key_scales.add(2 * CHUNK));
+            let (factors, keys) = (channels.add(width), channels.add(2 * width).cast::<u8>());
             let values = keys.add(CHUNK * width);
-            Codes { mean: scratch, rows, key_scales, value_scales, keys, values }
+            Codes { mean: scratch, rows, key_scales, value_scales, channels, factors, keys, values }
         }
     }
 
@@ -90,7 +99,12 @@ impl Codes {
     #[inline(always)]
     pub unsafe fn chunk(&self, head: &Head<'_>, start: usize, end: usize, mean: &[f32]) -> Chunk {
         let layout = &head.desc.layout;
-        let mut chunk = Chunk { start, count: Chunk::len_at(start, end), groups: [CodeGroup::NONE; GROUPS] };
+        let mut chunk = Chunk { start, count: Chunk::len_at(start, end), ..Chunk::NONE };
+        if start >= SINKS {
+            // SAFETY: the caller's promise.
+            unsafe { self.channels(head, start..chunk.end()) }
+            chunk.channels = self.channels;
+        }
         let mut group = 0;
         while group < GROUPS {
             let first = group * GROUP;
@@ -106,7 +120,11 @@ impl Codes {
                     let (keys, values) = head.stored(start + first);
                     let count = (chunk.count - first).min(GROUP);
                     self.keys(layout.k, keys, count, mean, &codes);
-                    self.values(layout.v, values, count, layout.head_dim_v, &codes);
+                    if chunk.channels.is_null() {
+                        self.values::<false>(layout.v, values, count, layout.head_dim_v, &codes);
+                    } else {
+                        self.values::<true>(layout.v, values, count, layout.head_dim_v, &codes);
+                    }
                 }
                 chunk.groups[group] = codes;
             }
@@ -136,7 +154,7 @@ impl Codes {
             let mut factors = [0f32; GROUP];
             let mut slot = 0;
             while slot < count {
-                let (scale, to_codes) = kv::code_scale(largest(rows.add(slot * dim), dim));
+                let (scale, to_codes) = kv::code_scale(largest(dim, |i| _mm512_loadu_ps(rows.add(slot * dim + i))));
                 *to.key_scales.cast_mut().add(slot) = scale * factor;
                 factors[slot] = to_codes;
                 slot += 1;
@@ -146,7 +164,7 @@ impl Codes {
                 let out = to.keys.cast_mut().cast::<u32>().add(slot);
                 let mut i = 0;
                 while i < dim {
-                    let codes = codes(_mm512_loadu_ps(rows.add(slot * dim + i)), factors[slot]);
+                    let codes = codes(_mm512_loadu_ps(rows.add(slot * dim + i)), _mm512_set1_ps(factors[slot]));
                     let codes = _mm_xor_si128(_mm512_cvtepi32_epi8(codes), _mm_set1_epi8(i8::MIN));
                     *out.add(i / 4 * GROUP) = _mm_extract_epi32::<0>(codes) as u32;
                     *out.add((i / 4 + 1) * GROUP) = _mm_extract_epi32::<1>(codes) as u32;
@@ -159,34 +177,68 @@ impl Codes {
         }
     }
 
-    /// Codes of the values of a group, those of four tokens in each lane. Tokens after the last are read too, and get codes
-    /// that no weight counts: their places lie in the same block.
+    /// The scale of each channel of some values, so that the largest has the largest code.
     #[inline(always)]
-    unsafe fn values(&self, v: KvType, values: *const u8, count: usize, dim: usize, to: &CodeGroup) {
-        let rows = self.rows;
+    unsafe fn channels(&self, head: &Head<'_>, tokens: Range<usize>) {
+        let (v, dim) = (head.desc.layout.v, head.desc.layout.head_dim_v);
+        // SAFETY: the caller's promise; a chunk starts with a group, and tokens of a group lie behind one another.
+        unsafe {
+            let sizes = std::slice::from_raw_parts_mut(self.channels, dim);
+            sizes.fill(0.0);
+            for start in tokens.clone().step_by(GROUP) {
+                let values = head.stored(start).1;
+                let len = (tokens.end - start).min(GROUP) * dim;
+                let mut i = 0;
+                while i < dim {
+                    let mut largest = _mm512_loadu_si512(sizes.as_ptr().add(i).cast());
+                    let mut at = i;
+                    while at < len {
+                        let size = _mm512_castps_si512(_mm512_abs_ps(load(v, values, at)));
+                        largest = _mm512_max_epu32(largest, size);
+                        at += dim;
+                    }
+                    _mm512_storeu_si512(sizes.as_mut_ptr().add(i).cast(), largest);
+                    i += LEN;
+                }
+            }
+            for (size, factor) in sizes.iter_mut().zip(std::slice::from_raw_parts_mut(self.factors, dim)) {
+                (*size, *factor) = kv::code_scale(*size);
+            }
+        }
+    }
+
+    /// Codes of the values of a group, those of four tokens in each lane, with the scales of `CHANNELS` or one per token. Tokens
+    /// after the last are read too, and get codes that no weight counts: their places lie in the same block.
+    #[inline(always)]
+    unsafe fn values<const CHANNELS: bool>(
+        &self,
+        v: KvType,
+        values: *const u8,
+        count: usize,
+        dim: usize,
+        to: &CodeGroup,
+    ) {
         // SAFETY: the caller's promise.
         unsafe {
             let mut slot = 0;
             while slot < count {
                 let mut factors = [0f32; QUAD];
-                for (n, factor) in factors.iter_mut().enumerate() {
-                    let row = rows.add(n * dim);
-                    let mut i = 0;
-                    while i < dim {
-                        _mm512_storeu_ps(row.add(i), load(v, values, (slot + n) * dim + i));
-                        i += LEN;
+                if !CHANNELS {
+                    for (n, factor) in factors.iter_mut().enumerate() {
+                        let largest = largest(dim, |i| load(v, values, (slot + n) * dim + i));
+                        (*to.value_scales.cast_mut().add(slot + n), *factor) = kv::code_scale(largest);
                     }
-                    let scale = to.value_scales.cast_mut().add(slot + n);
-                    (*scale, *factor) = kv::code_scale(largest(row, dim));
                 }
                 let out = to.values.cast_mut().add(slot * dim);
                 let byte = _mm512_set1_epi32(0xff);
                 let mut i = 0;
                 while i < dim {
+                    let channels = _mm512_loadu_ps(self.factors.add(i));
                     let mut four = _mm512_setzero_si512();
                     for (n, &factor) in factors.iter().enumerate().rev() {
-                        let codes = _mm512_and_si512(codes(_mm512_loadu_ps(rows.add(n * dim + i)), factor), byte);
-                        four = _mm512_or_si512(_mm512_slli_epi32::<8>(four), codes);
+                        let factors = if CHANNELS { channels } else { _mm512_set1_ps(factor) };
+                        let codes = codes(load(v, values, (slot + n) * dim + i), factors);
+                        four = _mm512_or_si512(_mm512_slli_epi32::<8>(four), _mm512_and_si512(codes, byte));
                     }
                     _mm512_storeu_si512(out.add(QUAD * i).cast(), four);
                     i += LEN;
@@ -257,16 +309,15 @@ unsafe fn rotate_across(rows: *mut f32, len: usize, dim: usize) -> f32 {
     1.0 / (part as f32).sqrt()
 }
 
-/// The largest size of a row; more than all numbers where one is NaN.
+/// The largest size of a vector of `dim` values, given 16 at a time; more than all numbers where one is NaN.
 #[inline(always)]
-unsafe fn largest(row: *const f32, dim: usize) -> f32 {
+unsafe fn largest(dim: usize, row: impl Fn(usize) -> __m512) -> f32 {
     // SAFETY: the caller's promise.
     unsafe {
         let mut sizes = _mm512_setzero_si512();
         let mut i = 0;
         while i < dim {
-            let size = _mm512_castps_si512(_mm512_abs_ps(_mm512_loadu_ps(row.add(i))));
-            sizes = _mm512_max_epu32(sizes, size);
+            sizes = _mm512_max_epu32(sizes, _mm512_castps_si512(_mm512_abs_ps(row(i))));
             i += LEN;
         }
         f32::from_bits(_mm512_reduce_max_epu32(sizes))
@@ -275,7 +326,7 @@ unsafe fn largest(row: *const f32, dim: usize) -> f32 {
 
 /// Codes as integers. What is not finite has the factor 0, and becomes 0 in the low byte.
 #[inline(always)]
-unsafe fn codes(values: __m512, factor: f32) -> __m512i {
+unsafe fn codes(values: __m512, factors: __m512) -> __m512i {
     // SAFETY: the caller's promise.
-    unsafe { _mm512_cvtps_epi32(_mm512_mul_ps(values, _mm512_set1_ps(factor))) }
+    unsafe { _mm512_cvtps_epi32(_mm512_mul_ps(values, factors)) }
 }

@@ -30,5 +30,7 @@ pub const TECHNIQUE: Technique = Technique {
 };
 
 /// Queries, keys and values lose half a code of 127, weights half of 240 and as much again by dither; a key that lost
-/// the mean may be twice as large as before, and an error of a score counts twice, in the weight and in the sum of weights.
-const EXACTNESS: Exactness = Exactness::Rounded { rel_ppb: 2 * (3 * 3_937_008) + 3_937_008 + 2 * 4_166_667 };
+/// the mean may be twice as large as before; an error of a score counts twice, in the weight and in the sum of weights, and so
+/// does that of a power of two in 16 bits.
+const EXACTNESS: Exactness =
+    Exactness::Rounded { rel_ppb: 2 * (3 * 3_937_008) + 3_937_008 + 2 * 4_166_667 + 2 * 1_724_763 };

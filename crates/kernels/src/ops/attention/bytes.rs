@@ -16,6 +16,7 @@ mod chunk;
 mod places;
 mod step;
 mod waves;
+mod weights;
 
 use std::ops::Range;
 
@@ -29,6 +30,7 @@ use crate::simd::Dots;
 pub use self::chunk::{CHUNK, Chunk, GROUPS};
 pub use self::places::scratch_len;
 pub use self::step::{Compiled, Step};
+pub use self::weights::{Powers, Weights};
 
 /// Most queries of one pass over a quantised cache.
 pub const PAIRS: usize = 128;
@@ -47,7 +49,7 @@ pub unsafe fn bytes<V: Compiled>(head: &Head<'_>, pairs: Range<usize>, keys: Ran
         while chunk.count > 0 {
             let next = Chunk::at(head, chunk.end(), keys.end);
             next.fetch_scales();
-            pass.chunk::<V>(&chunk, &next);
+            pass.chunk::<V, V>(&chunk, &next);
             chunk = next;
         }
         pass.end();
@@ -92,16 +94,16 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// One chunk of keys; `next` is fetched meanwhile.
+    /// One chunk of keys, with weights in the form `W`; `next` is fetched meanwhile.
     ///
     /// # Safety
     /// See [`Pass`].
     #[inline(always)]
-    pub unsafe fn chunk<V: Compiled>(&self, chunk: &Chunk, next: &Chunk) {
+    pub unsafe fn chunk<V: Compiled, W: Weights>(&self, chunk: &Chunk, next: &Chunk) {
         let Pass { head, pairs, places, num_rows } = self;
         // SAFETY: the caller's promise.
         unsafe {
-            chunk.scales::<V>(places);
+            let fault = chunk.scales::<V>(head.desc.layout.head_dim_v, places);
             let mut pair = 0;
             while pair < pairs.len() {
                 let count = together::<V>(pairs.len() - pair);
@@ -112,19 +114,19 @@ impl<'a> Pass<'a> {
                 if chunk.start < end && oldest.start < end {
                     let groups = (end - chunk.start).div_ceil(GROUP);
                     let next = if pair == 0 { next } else { &Chunk::NONE };
-                    let step = Step { head, places, chunk, next, groups, pair, first, num_rows: *num_rows };
+                    let step = Step { head, places, chunk, next, groups, pair, first, num_rows: *num_rows, fault };
                     if V::QUERIES == 2 {
                         match count {
-                            1 => step.run::<V, 1>(),
-                            _ => step.run::<V, 2>(),
+                            1 => step.run::<V, W, 1>(),
+                            _ => step.run::<V, W, 2>(),
                         }
                     } else {
                         match count {
-                            1 => step.run::<V, 1>(),
-                            2 => step.run::<V, 2>(),
-                            3 => step.run::<V, 3>(),
-                            4 => step.run::<V, 4>(),
-                            _ => step.run::<V, 6>(),
+                            1 => step.run::<V, W, 1>(),
+                            2 => step.run::<V, W, 2>(),
+                            3 => step.run::<V, W, 3>(),
+                            4 => step.run::<V, W, 4>(),
+                            _ => step.run::<V, W, 6>(),
                         }
                     }
                 }

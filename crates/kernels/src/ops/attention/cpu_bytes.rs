@@ -2,7 +2,7 @@
 
 use device::{Feature, Shard};
 
-use super::bytes::{Chunk, Pass};
+use super::bytes::{Chunk, Pass, Weights};
 use super::{Args, Attention, Desc, bytes, cpu};
 use crate::scratch::with_scratch;
 use crate::simd::{Avx2, Avx512};
@@ -51,7 +51,7 @@ unsafe fn avx2(desc: &Desc, args: &Args, shard: &Shard<'_>) {
 /// # Safety
 /// See [`Pass`]; the CPU must have AVX-512 with VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub unsafe fn chunk_avx512vnni(pass: &Pass<'_>, chunk: &Chunk) {
+pub unsafe fn chunk_avx512vnni<W: Weights>(pass: &Pass<'_>, chunk: &Chunk) {
     // SAFETY: the caller's promise; the features are enabled above.
-    unsafe { pass.chunk::<Avx512>(chunk, &Chunk::NONE) }
+    unsafe { pass.chunk::<Avx512, W>(chunk, &Chunk::NONE) }
 }

@@ -27,11 +27,13 @@ pub struct Chunk {
     pub count: usize,
     /// Their groups.
     pub groups: [CodeGroup; GROUPS],
+    /// `[head_dim_v]`: scales of the values, one per channel for the whole chunk; null where each token has one, with its group.
+    pub channels: *const f32,
 }
 
 impl Chunk {
     /// No keys.
-    pub const NONE: Chunk = Chunk { start: 0, count: 0, groups: [CodeGroup::NONE; GROUPS] };
+    pub const NONE: Chunk = Chunk { start: 0, count: 0, groups: [CodeGroup::NONE; GROUPS], channels: std::ptr::null() };
 
     /// The key after the last.
     #[inline(always)]
@@ -77,23 +79,37 @@ impl Chunk {
         }
     }
 
-    /// What all queries need of the scales; keys after the end of the chunk get harmless ones.
+    /// What all queries need of the scales; keys after the end of the chunk get harmless ones. Returns 0, or NaN where each
+    /// channel has a scale and one of them, or of the keys', is not a number.
     #[inline(always)]
-    pub(super) unsafe fn scales<V: Dots>(&self, places: &Places) {
+    pub(super) unsafe fn scales<V: Dots>(&self, head_dim_v: usize, places: &Places) -> f32 {
         // SAFETY: as in `bytes`.
         unsafe {
+            let (zero, mut fault) = (V::splat(0.0), V::splat(0.0));
             let mut i = 0;
             while i < CHUNK {
                 let (group, at) = (i / GROUP, i % GROUP);
                 let count = self.count.saturating_sub(i).min(V::LEN);
                 let key = V::load_part(self.groups[group].key_scales.add(at), count);
-                let value = V::load_part(self.groups[group].value_scales.add(at), count);
-                // A value that is not a number makes its score none.
-                value.mul_add(V::splat(0.0), key).store(places.key_scale.add(i));
-                V::splat(LEAST_LOG).max(log2_below(value)).store(places.value_log.add(i));
-                value.mul(V::splat(LARGEST)).store(places.value_factor.add(i));
+                if self.channels.is_null() {
+                    let value = V::load_part(self.groups[group].value_scales.add(at), count);
+                    // A value that is not a number makes its score none.
+                    value.mul_add(zero, key).store(places.key_scale.add(i));
+                    V::splat(LEAST_LOG).max(log2_below(value)).store(places.value_log.add(i));
+                    value.mul(V::splat(LARGEST)).store(places.value_factor.add(i));
+                } else {
+                    key.store(places.key_scale.add(i));
+                    zero.store(places.value_log.add(i));
+                    fault = key.mul_add(zero, fault);
+                }
                 i += V::LEN;
             }
+            let mut i = 0;
+            while i < head_dim_v && !self.channels.is_null() {
+                fault = V::load(self.channels.add(i)).mul_add(zero, fault);
+                i += V::LEN;
+            }
+            fault.sum()
         }
     }
 }

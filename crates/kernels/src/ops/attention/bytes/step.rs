@@ -1,26 +1,14 @@
 //! The inner loops of attention over a quantised cache: one chunk of keys for a few queries, from codes to scores, to
 //! bytes of weights, to sums of values. Called by [`super::Pass::chunk`].
 
-use super::chunk::{CHUNK, Chunk, LARGEST};
-use super::places::{Places, SOME};
+use super::chunk::{CHUNK, Chunk};
+use super::places::Places;
+use super::weights::Weights;
 use crate::kv::KvType;
 use crate::ops::attention::head::Head;
 use crate::ops::attention::partial_len;
-use crate::ops::attention::stream::{GROUP, LOWEST, prefetch};
-use crate::simd::{Avx2, Avx512, Dots, exp2, exp2_rough, tanh};
-
-/// Added to a byte before it is rounded, by the position of its key modulo [`CHUNK`]: multiples of the golden ratio, whose
-/// parts of any length are spread evenly.
-const DITHER: [f32; CHUNK] = {
-    let mut dither = [0f32; CHUNK];
-    let mut n = 0;
-    while n < CHUNK {
-        let turns = (n as u32).wrapping_mul(0x9e37_79b9).wrapping_add(1 << 31) >> 8; // 0 for the first
-        dither[n] = (turns as f32 / (1 << 24) as f32 - 0.5) * 0.999;
-        n += 1;
-    }
-    dither
-};
+use crate::ops::attention::stream::{GROUP, prefetch};
+use crate::simd::{Avx2, Avx512, Dots};
 
 /// The inner loops as functions of their own, compiled with the features that `Self` needs: inlined into one
 /// another all their forms would take minutes to compile.
@@ -28,13 +16,11 @@ const DITHER: [f32; CHUNK] = {
 /// # Safety
 /// As [`super::bytes`].
 #[expect(clippy::missing_safety_doc, reason = "said once, above, for all functions")]
-pub trait Compiled: Dots {
+pub trait Compiled: Dots + Weights {
     /// See [`Step::means`].
     unsafe fn means<const P: usize>(step: &Step<'_>);
     /// See [`Step::score`].
     unsafe fn score<const P: usize, const FOUR: bool>(step: &Step<'_>);
-    /// See [`Step::weights`].
-    unsafe fn weights<const P: usize>(step: &Step<'_>);
     /// See [`Step::sum_values`]; [`Dots::WIDE`] vectors of all pairs.
     unsafe fn sum_values<const P: usize, const FOUR: bool>(step: &Step<'_>, i: usize);
     /// As little as possible of one pair, given its index among those of the step.
@@ -55,12 +41,6 @@ macro_rules! compiled {
             unsafe fn score<const P: usize, const FOUR: bool>(step: &Step<'_>) {
                 // SAFETY: as above.
                 unsafe { step.score::<Self, P, $wide, FOUR>() }
-            }
-
-            #[target_feature(enable = $features)]
-            unsafe fn weights<const P: usize>(step: &Step<'_>) {
-                // SAFETY: as above.
-                unsafe { step.weights::<Self, P>() }
             }
 
             #[target_feature(enable = $features)]
@@ -101,13 +81,15 @@ pub struct Step<'a> {
     pub(super) first: usize,
     /// How many of [`Places::rows`] there are.
     pub(super) num_rows: usize,
+    /// See [`Chunk::scales`].
+    pub(super) fault: f32,
 }
 
 impl Step<'_> {
     /// # Safety
     /// As [`super::bytes`].
     #[inline(always)]
-    pub(super) unsafe fn run<V: Compiled, const P: usize>(&self) {
+    pub(super) unsafe fn run<V: Compiled, W: Weights, const P: usize>(&self) {
         let layout = &self.head.desc.layout;
         // SAFETY: the caller's promise.
         unsafe {
@@ -119,7 +101,7 @@ impl Step<'_> {
             } else {
                 V::score::<P, false>(self)
             }
-            V::weights::<P>(self);
+            W::weights::<P>(self);
             if layout.v == KvType::Q4 { self.sum::<V, P, true>() } else { self.sum::<V, P, false>() }
         }
     }
@@ -200,79 +182,38 @@ impl Step<'_> {
                     }
                     row += 1;
                 }
-                for (p, sums) in sums.into_iter().enumerate() {
-                    let scale = V::splat(*places.query_scale.add(self.pair + p));
-                    let bias = V::splat(*places.query_bias.add(self.pair + p));
-                    for (w, sum) in sums.into_iter().enumerate() {
-                        let at = key + w * V::LEN;
-                        let scale = V::load(places.key_scale.add(at)).mul(scale);
-                        let score = places.scores.add(p * CHUNK + at);
-                        let bias = if self.num_rows > 0 { V::load(score).add(bias) } else { bias };
-                        V::float(sum).mul_add(scale, bias).store(score);
-                    }
+                if self.num_rows > 0 {
+                    self.scaled::<V, P, W, true>(sums, key);
+                } else {
+                    self.scaled::<V, P, W, false>(sums, key);
                 }
                 key += W * V::LEN;
             }
         }
     }
 
-    /// Scores to bytes; maxima, totals and the factors on sums brought up to date.
+    /// Sums of products of codes, of the keys from `key` on, to scores; with the share of `MEANS` that stands there already.
     #[inline(always)]
-    unsafe fn weights<V: Dots, const P: usize>(&self) {
-        let (head, places) = (self.head, self.places);
-        let end = self.groups * GROUP;
-        let (mut maxima, mut totals) = ([LOWEST; SOME], [0f32; SOME]);
+    unsafe fn scaled<V: Dots, const P: usize, const W: usize, const MEANS: bool>(
+        &self,
+        sums: [[V::Ints; W]; P],
+        key: usize,
+    ) {
+        let Places { key_scale, query_scale, query_bias, scores, .. } = *self.places;
         // SAFETY: as in `bytes`.
         unsafe {
-            let mut p = 0;
-            while p < P {
-                let scores = places.scores.add(p * CHUNK);
-                if head.cap() > 0.0 {
-                    let mut i = 0;
-                    while i < end {
-                        V::splat(head.cap()).mul(tanh(V::load(scores.add(i)))).store(scores.add(i));
-                        i += V::LEN;
-                    }
-                }
-                let visible = head.visible(self.first + p);
-                let from = visible.start.saturating_sub(self.chunk.start).min(end);
-                let to = visible.end.saturating_sub(self.chunk.start).min(end);
-                std::slice::from_raw_parts_mut(scores, from).fill(f32::NEG_INFINITY);
-                std::slice::from_raw_parts_mut(scores.add(to), end - to).fill(f32::NEG_INFINITY);
-
-                let mut largest = V::splat(LOWEST);
-                let mut i = 0;
-                while i < end {
-                    largest = V::load(scores.add(i)).add(V::load(places.value_log.add(i))).max(largest);
-                    i += V::LEN;
-                }
-                let largest = largest.largest();
-                let mut total = V::splat(0.0);
-                let weights = places.weights.add(p * CHUNK);
-                let mut i = 0;
-                while i < end {
-                    let weight = exp2_rough(V::load(scores.add(i)).sub(V::splat(largest)));
-                    total = total.add(weight);
-                    let dither = V::load(DITHER.as_ptr().add(self.chunk.start % CHUNK + i));
-                    weight.mul_add(V::load(places.value_factor.add(i)), dither).store_bytes(weights.add(i));
-                    i += V::LEN;
-                }
-                maxima[p] = largest;
-                totals[p] = total.sum();
-                p += 1;
+            let mut key_scales = [V::splat(0.0); W];
+            for (w, scale) in key_scales.iter_mut().enumerate() {
+                *scale = V::load(key_scale.add(key + w * V::LEN));
             }
-            let mut i = 0;
-            while i < P {
-                let (running, total) = (places.maximum.add(self.pair + i), places.total.add(self.pair + i));
-                let (before, here) = (V::load(running), V::load(maxima.as_ptr().add(i)));
-                let maximum = here.max(before);
-                let (old, new) = (exp2(before.sub(maximum)), exp2(here.sub(maximum)));
-                let sum = V::load(total).mul_add(old, V::load(totals.as_ptr().add(i)).mul(new));
-                maximum.store_part(running, (P - i).min(V::LEN));
-                sum.store_part(total, (P - i).min(V::LEN));
-                old.store(places.old.add(i));
-                new.mul(V::splat(1.0 / LARGEST)).store(places.new.add(i));
-                i += V::LEN;
+            for (p, sums) in sums.into_iter().enumerate() {
+                let scale = V::splat(*query_scale.add(self.pair + p));
+                let bias = V::splat(*query_bias.add(self.pair + p));
+                for (w, sum) in sums.into_iter().enumerate() {
+                    let score = scores.add(p * CHUNK + key + w * V::LEN);
+                    let bias = if MEANS { V::load(score).add(bias) } else { bias };
+                    V::float(sum).mul_add(key_scales[w].mul(scale), bias).store(score);
+                }
             }
         }
     }
@@ -282,7 +223,6 @@ impl Step<'_> {
     #[inline(always)]
     unsafe fn sum_values<V: Dots, const P: usize, const W: usize, const FOUR: bool>(&self, first: usize, i: usize) {
         let (dim, places) = (self.head.desc.layout.head_dim_v, self.places);
-        let partial_len = partial_len(self.head.desc);
         let width = if FOUR { dim / 2 } else { dim };
         let loads = if FOUR { W / 2 } else { W };
         // SAFETY: as in `bytes`.
@@ -315,12 +255,34 @@ impl Step<'_> {
                 }
                 quad += 1;
             }
+            if self.chunk.channels.is_null() {
+                self.add_up::<V, P, W, FOUR, false>(sums, first, i);
+            } else {
+                self.add_up::<V, P, W, FOUR, true>(sums, first, i);
+            }
+        }
+    }
+
+    /// Adds the chunk's sums of values from `i` on to those so far; `CHANNELS` says that each channel has a scale.
+    #[inline(always)]
+    unsafe fn add_up<V: Dots, const P: usize, const W: usize, const FOUR: bool, const CHANNELS: bool>(
+        &self,
+        sums: [[V::Ints; W]; P],
+        first: usize,
+        i: usize,
+    ) {
+        let (partial_len, places) = (partial_len(self.head.desc), self.places);
+        let (width, loads) = (self.head.desc.layout.head_dim_v / 2, W / 2);
+        // SAFETY: as in `bytes`.
+        unsafe {
             for (p, sums) in sums.into_iter().enumerate() {
                 let (old, new) = (V::splat(*places.old.add(first + p)), V::splat(*places.new.add(first + p)));
                 let partial = places.partial.add((self.pair + first + p) * partial_len);
                 for (w, sum) in sums.into_iter().enumerate() {
                     let second = FOUR && w >= loads;
-                    let at = partial.add(i + if second { width + (w - loads) * V::LEN } else { w * V::LEN });
+                    let channel = i + if second { width + (w - loads) * V::LEN } else { w * V::LEN };
+                    let new = if CHANNELS { V::load(self.chunk.channels.add(channel)).mul(new) } else { new };
+                    let at = partial.add(channel);
                     V::load(at).mul_add(old, V::float(sum).mul(new)).store(at);
                 }
             }
