@@ -149,7 +149,7 @@ impl<'a> Heads<'a> {
     }
 
     /// The same for every worker. Keys are cut only where there are few rows, and so few heads to share
-    /// out; tiles are halved until there are some for everybody.
+    /// out; tiles are made smaller until there are some for everybody, and as many for each while they are few.
     ///
     /// # Safety
     /// As [`Heads::at`].
@@ -168,8 +168,13 @@ impl<'a> Heads<'a> {
                 cut.split = num_units > cut.num_units;
                 cut.num_units = num_units;
             }
-            while cut.num_units < UNITS_PER_WORKER * num_workers && cut.tile > SMALLEST_TILE {
-                cut.tile /= 2;
+            while cut.tile > SMALLEST_TILE {
+                let uneven = num_rows > SPLIT_ROWS && !cut.num_units.is_multiple_of(num_workers);
+                let fewest = if uneven { 2 * UNITS_PER_WORKER } else { UNITS_PER_WORKER };
+                if cut.num_units >= fewest * num_workers {
+                    break;
+                }
+                cut.tile = if cut.tile.is_power_of_two() { cut.tile / 4 * 3 } else { cut.tile / 3 * 2 };
                 cut.num_units = self.num_units(cut.split, cut.tile);
             }
             cut
@@ -177,7 +182,7 @@ impl<'a> Heads<'a> {
     }
 }
 
-/// Fewest tiles for each worker, so that none waits long for the last.
+/// Fewest tiles for each worker, so that none waits long for the last; twice as many where some get one more.
 const UNITS_PER_WORKER: usize = 4;
 /// Fewest pairs of a tile: two vectors.
 const SMALLEST_TILE: usize = 32;
