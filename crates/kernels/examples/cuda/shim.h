@@ -189,6 +189,7 @@ static inline unsigned __byte_perm(unsigned low, unsigned high, unsigned select)
     for (int i = 0; i < 4; i++) out |= (unsigned)(bytes >> 8 * (select >> 4 * i & 7) & 0xff) << 8 * i;
     return out;
 }
+static inline int __popc(unsigned value) { return __builtin_popcount(value); }
 static inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned shift) {
     return (unsigned)((low | (uint64_t)high << 32) >> (shift & 31));
 }

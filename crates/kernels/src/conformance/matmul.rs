@@ -17,6 +17,9 @@ const K: [usize; 7] = [32, 96, 224, 256, 768, 1280, 40];
 /// Matrices so large that kernels for tensor cores divide them otherwise than small ones: rows, columns, rows of activations.
 const LARGE: [(usize, usize, usize); 3] = [(17_000, 256, 9), (300, 2304, 64), (300, 2304, 128)];
 
+/// Rows of weights for which a device has a block of several for each of its multiprocessors.
+const TALL: usize = 4300;
+
 /// Forms of activations and weights that go together: nothing that computes in f32 reads packed weights.
 const WAYS: [(Input, Form); 6] = [
     (Input::F32, Form::Rows),
@@ -43,6 +46,11 @@ impl Conform for Matmul {
                         check(case(desc, num_rows, Values::Normal, random));
                     }
                 }
+            }
+            if let Some(row_bytes) = dtype.row_bytes(256).filter(|_| dtype.is_quantized()) {
+                let (input, form, rows) = (Input::Q8, Form::Rows, Rows::One);
+                let desc = Desc { weight: dtype, form, input, n: TALL, k: 256, row_bytes, bias: true, rows };
+                check(case(desc, 1, Values::Normal, random));
             }
             // The largest of all takes long on the CPU: one type stands for the others.
             let largest = (dtype == DType::Q4_K).then_some((17_000, 256, 128));

@@ -4,6 +4,7 @@
 //! (`cuda.cu`), specialised on the constants of the problem and compiled for the device that is there.
 
 pub(crate) mod fused;
+mod lattice;
 mod noise;
 
 use std::collections::BTreeMap;
@@ -16,10 +17,14 @@ use crate::launch::KvFrame;
 use crate::ops::matmul;
 use crate::tiles::{CHUNK, TILE, Tiling};
 
+pub(crate) use lattice::POINTS;
+
 /// First part of every source.
 pub(crate) const PRELUDE: &str = include_str!("prelude.cu");
 /// Weights in the blocks of the file; needs [`has_form`].
 pub(crate) const BLOCKS: &str = include_str!("blocks.cu");
+/// Weights whose codes are points of a lattice, in the blocks of the file; comes after [`POINTS`].
+pub(crate) const LATTICE: &str = include_str!("lattice.cu");
 /// Weights in tiles; comes after [`BLOCKS`].
 pub(crate) const TILES: &str = include_str!("tiles.cu");
 /// The paged cache; needs [`kv_constants`].
@@ -239,11 +244,10 @@ pub(crate) fn compile_shared(queue: &Queue) -> Vec<CudaError> {
     all.into_iter().filter_map(Result::err).collect()
 }
 
-/// Whether `blocks.cu` can read rows of this type. The types whose codes are points of a lattice (IQ1 to IQ3) and the
-/// one with five trits to a byte are not written yet.
+/// Whether `blocks.cu` and `lattice.cu` can read rows of this type: all that weights come in.
 pub(crate) fn has_form(dtype: DType) -> bool {
     use DType::*;
-    !matches!(dtype, F64 | I8 | I16 | I32 | I64 | IQ1_S | IQ1_M | IQ2_XXS | IQ2_XS | IQ2_S | IQ3_XXS | IQ3_S | TQ1_0)
+    !matches!(dtype, F64 | I8 | I16 | I32 | I64)
 }
 
 /// The constant that chooses a form in `blocks.cu`.

@@ -9,6 +9,7 @@ struct Args {
 };
 
 extern "C" __global__ void __launch_bounds__(128) embed(Args args) {
+    take_points();
     wait_for_inputs();
 #ifdef TILED
     TileRow row = tile_row(args.table, args.width, args.tokens[blockIdx.x]);

@@ -4,7 +4,7 @@ use device::Feature;
 use device::cuda::{CudaError, Grid, Kernel, Source};
 
 use super::{Args, Desc, Embed};
-use crate::cuda::{BLOCKS, Launcher, PRELUDE, TILES, has_form, type_constant};
+use crate::cuda::{BLOCKS, LATTICE, Launcher, POINTS, PRELUDE, TILES, has_form, type_constant};
 use crate::packed::Form;
 use crate::variant::{Exactness, Launch, Variant};
 
@@ -17,7 +17,7 @@ pub const VARIANT: Variant<Embed> = Variant {
     launch: Launch::Cuda(embed),
 };
 
-const SOURCE: Source = Source { name: "embed", parts: &[PRELUDE, BLOCKS, include_str!("cuda.cu")] };
+const SOURCE: Source = Source { name: "embed", parts: &[PRELUDE, BLOCKS, POINTS, LATTICE, include_str!("cuda.cu")] };
 const TILED: Source = Source { name: "embed_tiles", parts: &[PRELUDE, BLOCKS, TILES, include_str!("cuda.cu")] };
 
 #[repr(C)]

@@ -5,7 +5,7 @@ use device::Feature;
 use device::cuda::{CudaError, Grid, Kernel, Source};
 
 use super::{Args, Desc, Input, Matmul};
-use crate::cuda::{BLOCKS, Launcher, PRELUDE, TILES, blocks, has_form, type_constant};
+use crate::cuda::{BLOCKS, LATTICE, Launcher, POINTS, PRELUDE, TILES, blocks, has_form, type_constant};
 use crate::ops::quantize;
 use crate::packed::Form;
 use crate::variant::{Exactness, Launch, Variant};
@@ -32,12 +32,18 @@ pub(super) fn takes(desc: &Desc, input: Input) -> bool {
     desc.input == input && desc.form == Form::Rows && has_form(desc.weight)
 }
 
-const Q8_SOURCE: Source = Source { name: "matmul_q8", parts: &[PRELUDE, BLOCKS, include_str!("cuda_q8.cu")] };
-const F32_SOURCE: Source = Source { name: "matmul_f32", parts: &[PRELUDE, BLOCKS, include_str!("cuda_f32.cu")] };
+const Q8_SOURCE: Source = Source {
+    name: "matmul_q8",
+    parts: &[PRELUDE, BLOCKS, POINTS, LATTICE, include_str!("cuda_q8_strip.cu"), include_str!("cuda_q8.cu")],
+};
+const F32_SOURCE: Source =
+    Source { name: "matmul_f32", parts: &[PRELUDE, BLOCKS, POINTS, LATTICE, include_str!("cuda_f32.cu")] };
 const TILED_F32_SOURCE: Source =
     Source { name: "matmul_f32_tiles", parts: &[PRELUDE, BLOCKS, TILES, include_str!("cuda_f32.cu")] };
 
-/// Rows of weights per block of threads: a warp each.
+/// Warps of a block of `cuda_q8.cu`.
+const Q8_WARPS: usize = 8;
+/// Rows of weights per block of `cuda_f32.cu`: a warp each.
 const WARPS: usize = 4;
 
 #[repr(C)]
@@ -52,14 +58,20 @@ struct Q8Args {
     n: u32,
     k: u32,
     num_rows: u32,
+    split: u32,
 }
 
 unsafe fn q8(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), CudaError> {
-    let (entry, rows) = match args.num_rows {
-        0 | 1 => ("dot_1", 1),
-        2 => ("dot_2", 2),
-        3 | 4 => ("dot_4", 4),
-        _ => ("dot_8", 8),
+    // Warps that share a row of weights: a lane of each has a strip to begin with.
+    let split = (desc.k / 32).div_ceil(32).next_power_of_two().min(Q8_WARPS);
+    let blocks_of = |weight_rows| blocks(desc.n, Q8_WARPS / split * weight_rows);
+    let (entry, rows, weight_rows) = match args.num_rows {
+        // Fewer blocks than multiprocessors would leave some of these without work.
+        0 | 1 if blocks_of(4) < launcher.queue.num_sms() => ("dot_1_1", 1, 1),
+        0 | 1 => ("dot_1_4", 1, 4),
+        2 => ("dot_2_4", 2, 4),
+        3 | 4 => ("dot_4_2", 4, 2),
+        _ => ("dot_8_2", 8, 2),
     };
     let device_args = Q8Args {
         weight: launcher.weight(args.weight),
@@ -71,10 +83,13 @@ unsafe fn q8(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), Cu
         n: desc.n as u32,
         k: desc.k as u32,
         num_rows: args.num_rows as u32,
+        split: split.ilog2(),
     };
     let kernel = Kernel { source: &Q8_SOURCE, entry, constants: &[type_constant(desc.weight)] };
+    let blocks = [blocks_of(weight_rows), blocks(args.num_rows, rows), 1];
+    let grid = Grid { blocks, threads: 32 * Q8_WARPS as u32, shared_bytes: 0 };
     // SAFETY: the caller's promise; the struct is that of the source.
-    unsafe { launcher.launch(&kernel, grid(desc, args, rows), &device_args) }
+    unsafe { launcher.launch(&kernel, grid, &device_args) }
 }
 
 /// `Args` of `cuda_f32.cu` and `cuda_float.cu`.
@@ -109,11 +124,11 @@ impl F32Args {
 unsafe fn f32(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), CudaError> {
     let source = if desc.form == Form::Tiles { &TILED_F32_SOURCE } else { &F32_SOURCE };
     let kernel = Kernel { source, entry: "dot_f32", constants: &[type_constant(desc.weight)] };
+    let grid = Grid {
+        blocks: [blocks(desc.n, WARPS), blocks(args.num_rows, 4), 1],
+        threads: 32 * WARPS as u32,
+        shared_bytes: 0,
+    };
     // SAFETY: the caller's promise; the struct is that of the source.
-    unsafe { launcher.launch(&kernel, grid(desc, args, 4), &F32Args::new(desc, args, launcher)) }
-}
-
-fn grid(desc: &Desc, args: &Args, rows: usize) -> Grid {
-    let blocks = [blocks(desc.n, WARPS), blocks(args.num_rows, rows), 1];
-    Grid { blocks, threads: 32 * WARPS as u32, shared_bytes: 0 }
+    unsafe { launcher.launch(&kernel, grid, &F32Args::new(desc, args, launcher)) }
 }

@@ -15,6 +15,7 @@ struct Args {
 
 extern "C" __global__ void __launch_bounds__(128) dot_f32(Args args) {
     u32 n = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32, first = blockIdx.y * ROWS;
+    take_points();
     wait_for_inputs();
     if (n >= args.n) return;
 #ifdef TILED

@@ -6,7 +6,7 @@ use device::cuda::{CudaError, Grid, Kernel, Source};
 
 use super::cuda::takes;
 use super::{Args, Desc, Input, Matmul};
-use crate::cuda::{BLOCKS, Launcher, PRELUDE, blocks, type_constant};
+use crate::cuda::{BLOCKS, LATTICE, Launcher, POINTS, PRELUDE, blocks, type_constant};
 use crate::op::Rows;
 use crate::ops::quantize::cuda::HALVES;
 use crate::variant::{Exactness, Launch, Variant};
@@ -21,8 +21,11 @@ pub const HALF: Variant<Matmul> = Variant {
 };
 
 const WEIGHT_SOURCE: Source =
-    Source { name: "half_weight", parts: &[PRELUDE, BLOCKS, include_str!("cuda_half_weight.cu")] };
+    Source { name: "half_weight", parts: &[PRELUDE, BLOCKS, POINTS, LATTICE, include_str!("cuda_half_weight.cu")] };
 const SOURCE: Source = Source { name: "half", parts: &[PRELUDE, HALVES, include_str!("cuda_half.cu")] };
+
+/// Rows of weights that a block of threads turns into halves.
+const WEIGHT_ROWS: usize = 8;
 
 /// Bytes of weights that are halves at one time.
 const PIECE_BYTES: usize = 64 << 20;
@@ -33,6 +36,7 @@ struct WeightArgs {
     weight: *const u8,
     out: *mut u16,
     row_bytes: u64,
+    n: u32,
     k: u32,
 }
 
@@ -67,8 +71,9 @@ unsafe fn half(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), 
         let constants = [type_constant(desc.weight)];
         let kernel = Kernel { source: &WEIGHT_SOURCE, entry: "weight_to_half", constants: &constants };
         let weight = weight.wrapping_add(first * desc.row_bytes);
+        let grid = Grid::row(blocks(rows, WEIGHT_ROWS), 256);
         // SAFETY: as above.
-        unsafe { launcher.launch(&kernel, Grid::row(rows as u32, 128), &WeightArgs { weight, out, row_bytes, k }) }
+        unsafe { launcher.launch(&kernel, grid, &WeightArgs { weight, out, row_bytes, n: rows as u32, k }) }
     };
     // SAFETY: the caller's promise; the closures write what they are asked for.
     unsafe { product(desc, args, launcher, Activations::Made(&x_halves), weight_halves) }

@@ -1,19 +1,24 @@
-// Rows of weights as halves, for a product by cuBLASLt. A block per row.
+// Rows of weights as halves, for a product by cuBLASLt. A block for 8 rows.
 struct Args {
     const u8* weight;
     u16* out;
     u64 row_bytes;
+    u32 n;
     u32 k;
 };
 
-extern "C" __global__ void __launch_bounds__(128) weight_to_half(Args args) {
+#define ROWS 8u
+
+extern "C" __global__ void __launch_bounds__(256) weight_to_half(Args args) {
+    take_points();
     wait_for_inputs();
-    const u8* row = args.weight + blockIdx.x * args.row_bytes;
-    u16* out = args.out + (u64)blockIdx.x * args.k;
+    u32 first = blockIdx.x * ROWS, rows = min(ROWS, args.n - first);
 #if QUANTIZED
-    for (u32 index = threadIdx.x; index < args.k / 32; index += blockDim.x) {
-        Chunk w = unpack(row, index);
-        uint4* to = (uint4*)(out + 32 * index);
+    u32 chunks = args.k / 32;
+    for (u32 i = threadIdx.x; i < rows * chunks; i += blockDim.x) {
+        u32 row = first + i / chunks, index = i % chunks;
+        Chunk w = unpack(args.weight + row * args.row_bytes, index);
+        uint4* to = (uint4*)(args.out + (u64)row * args.k + 32 * index);
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             u32 pairs[4];
@@ -24,6 +29,9 @@ extern "C" __global__ void __launch_bounds__(128) weight_to_half(Args args) {
         }
     }
 #else
-    for (u32 i = threadIdx.x; i < args.k; i += blockDim.x) out[i] = float_to_half(plain_value(row, i));
+    for (u32 i = threadIdx.x; i < rows * args.k; i += blockDim.x) {
+        u32 row = first + i / args.k;
+        args.out[(u64)row * args.k + i % args.k] = float_to_half(plain_value(args.weight + row * args.row_bytes, i % args.k));
+    }
 #endif
 }
