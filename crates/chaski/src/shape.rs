@@ -85,7 +85,8 @@ pub const SHAPES: &[Shape] = &[
     },
 ];
 
-/// Types that llama-quantize gives a model, and what most of its matrices become.
+/// Types that llama-quantize gives a model, and what most of its matrices become. Those that are not named for a mix (no S, M
+/// or L behind a K) are that type throughout, but for the output.
 pub const MIXES: &[(&str, DType)] = &[
     ("q4_0", DType::Q4_0),
     ("q4_1", DType::Q4_1),
@@ -94,6 +95,19 @@ pub const MIXES: &[(&str, DType)] = &[
     ("q4_k_m", DType::Q4_K),
     ("q5_k_m", DType::Q5_K),
     ("q6_k", DType::Q6_K),
+    ("q2_k", DType::Q2_K),
+    ("q3_k", DType::Q3_K),
+    ("iq1_s", DType::IQ1_S),
+    ("iq1_m", DType::IQ1_M),
+    ("iq2_xxs", DType::IQ2_XXS),
+    ("iq2_xs", DType::IQ2_XS),
+    ("iq2_s", DType::IQ2_S),
+    ("iq3_xxs", DType::IQ3_XXS),
+    ("iq3_s", DType::IQ3_S),
+    ("iq4_nl", DType::IQ4_NL),
+    ("iq4_xs", DType::IQ4_XS),
+    ("tq1_0", DType::TQ1_0),
+    ("tq2_0", DType::TQ2_0),
     ("f16", DType::F16),
     ("bf16", DType::BF16),
 ];

@@ -38,7 +38,7 @@ pub const FLAGS: &[Flag] = &[
         &["--quant"],
         "TYPE",
         "types of a shape's weights, as llama-quantize mixes them: q4_0, q4_1, q5_0, q8_0, q4_k_m (default), q5_k_m, \
-         q6_k, f16 or bf16",
+         q6_k, f16 or bf16; or one type throughout: q2_k, q3_k, iq1_s to iq4_xs, tq1_0 or tq2_0",
     )
     .on(GROUP, BENCH)
     .set(|s, g| {

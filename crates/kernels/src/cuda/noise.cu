@@ -8,6 +8,8 @@ struct Args {
     u32 block, scale_at, min_at;
     // Their bits.
     u32 scale, min;
+    // Whether the nibbles of the scale stand at the top of four halves from there on.
+    u32 in_nibbles;
     // For floats: bits that are random, and those that are set in any case.
     u32 keep, set;
 };
@@ -24,7 +26,9 @@ extern "C" __global__ void noise(Args args) {
     for (u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x; i < args.num_halves; i += step) {
         u32 at = (u32)(i % args.block);
         u32 bits = (mixed(i + (args.seed << 40)) & args.keep) | args.set;
-        if (at == args.scale_at) bits = args.scale;
+        u32 nibble = at - args.scale_at;
+        if (args.in_nibbles && nibble < 4) bits = (bits & 0xfff) | (args.scale >> 4 * nibble & 15) << 12;
+        if (!args.in_nibbles && nibble == 0) bits = args.scale;
         if (at == args.min_at) bits = args.min;
         args.out[i] = (u16)bits;
     }

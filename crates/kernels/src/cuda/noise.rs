@@ -23,6 +23,7 @@ struct Args {
     min_at: u32,
     scale: u32,
     min: u32,
+    in_nibbles: u32,
     keep: u32,
     set: u32,
 }
@@ -55,6 +56,7 @@ fn form(dtype: DType) -> Option<Args> {
         min_at: block,
         scale: 0,
         min: 0,
+        in_nibbles: 0,
         keep: 0xffff,
         set: 0,
     };
@@ -82,6 +84,16 @@ fn form(dtype: DType) -> Option<Args> {
         Q6_K => scaled(104, 74.0 * 18.5),
         Q2_K => shifted(40, 7.5 * 1.1, 1.5),
         Q3_K => scaled(54, 18.5 * 2.3),
+        IQ4_XS => scaled(0, 18.5 * 70.0),
+        IQ3_S => scaled(0, 18.5 * 9.0),
+        IQ3_XXS => scaled(0, 4.6 * 33.0),
+        IQ2_XXS | IQ2_XS | IQ2_S => scaled(0, 2.3 * 24.0),
+        IQ1_S => scaled(0, 9.2 * 0.75),
+        // The four halves before the end.
+        IQ1_M => Args { in_nibbles: 1, ..scaled(24, 9.2 * 0.75) },
+        TQ1_0 => scaled(26, 0.8),
+        TQ2_0 => scaled(32, 1.2),
+        Q1_0 | Q2_0 => scaled(0, 1.1),
         _ => return None,
     })
 }
@@ -103,7 +115,10 @@ mod tests {
             let num_blocks = 4096 / dtype.block_len();
             let halves: Vec<u16> = (0..num_blocks as u32 * form.block)
                 .map(|i| match i % form.block {
-                    at if at == form.scale_at => form.scale as u16,
+                    at if form.in_nibbles == 1 && (form.scale_at..form.scale_at + 4).contains(&at) => {
+                        random() & 0xfff | (form.scale >> (4 * (at - form.scale_at)) << 12) as u16
+                    }
+                    at if form.in_nibbles == 0 && at == form.scale_at => form.scale as u16,
                     at if at == form.min_at => form.min as u16,
                     _ => random() & form.keep as u16 | form.set as u16,
                 })
