@@ -30,7 +30,13 @@ pub fn lines(counts: &[OpCount], ceilings: Option<&Ceilings>) -> Vec<String> {
     lines
 }
 
-/// The same as a list of objects.
+/// The time of a whole step against the sum of its kernels, where a GPU timed these one by one, in steps of their own.
+pub fn whole_step(counts: &[OpCount], step_us: f64) -> String {
+    let sum = counts.iter().map(|count| count.time_us / count.num_steps.max(1) as f64).sum::<f64>();
+    format!("a step takes {step_us:.1} us as it runs, its kernels one by one {sum:.1} us\n")
+}
+
+/// The table as a list of objects.
 pub fn json(counts: &[OpCount], ceilings: Option<&Ceilings>) -> Json {
     let object = |count: &OpCount| {
         json!({

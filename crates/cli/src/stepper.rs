@@ -86,9 +86,10 @@ impl<'a> Stepper<'a> {
         tokens
     }
 
-    /// Appends tokens; only the last one yields logits, and nobody looks at them.
+    /// Appends tokens; only the last one yields logits, as for a greedy answer: a GPU finds the most likely token and hands
+    /// out that alone. On the CPU they are left where they are, and nobody looks.
     pub fn eval_last(&mut self, tokens: &[u32]) -> anyhow::Result<()> {
-        self.eval(tokens, tokens.len().saturating_sub(1), &mut |_, _| {})
+        self.steps(tokens, tokens.len().saturating_sub(1), true, &mut |_, _| {})
     }
 
     /// Appends tokens, in steps of at most `ubatch` rows, and hands the logits of those from index `first_output` on to
@@ -97,6 +98,16 @@ impl<'a> Stepper<'a> {
         &mut self,
         tokens: &[u32],
         first_output: usize,
+        sink: &mut dyn FnMut(usize, &[f32]),
+    ) -> anyhow::Result<()> {
+        self.steps(tokens, first_output, false, sink)
+    }
+
+    fn steps(
+        &mut self,
+        tokens: &[u32],
+        first_output: usize,
+        greedy: bool,
         sink: &mut dyn FnMut(usize, &[f32]),
     ) -> anyhow::Result<()> {
         let vocab_size = self.llm.vocab_size();
@@ -108,6 +119,7 @@ impl<'a> Stepper<'a> {
                 end = end.min(done.max(first_output) + most_outputs);
             }
             self.fill(&tokens[done..end], first_output.saturating_sub(done));
+            self.batch.greedy = greedy;
             let logits = self.llm.step(&self.batch)?;
             for (row, logits) in self.batch.output_rows.iter().zip(logits.chunks_exact(vocab_size)) {
                 sink(done + *row as usize, logits);

@@ -279,6 +279,18 @@ fn bench_says_where_the_time_went() {
     assert!(text.contains("pp16 @ d8\nregime") && text.contains("% ceiling"), "{text}");
     let complaint = support::complaint_of(&[&words[..], &["-o", "csv"]].concat(), 1);
     assert!(complaint.contains("--ops"), "{complaint}");
+
+    // Of several sequences, the steps that generate; those of the prompts where nothing is.
+    let steps = |generated: &str| {
+        let words = ["bench", "-m", &model, "--ops", "-npp", "16", "-npl", "3", "-o", "jsonl", "-ntg", generated];
+        let row: Value = serde_json::from_str(&stdout_of(&words)).unwrap();
+        let ops = row["ops"].as_array().unwrap().clone();
+        let embed = ops.into_iter().find(|row| row["op"] == "embed").unwrap();
+        [&embed["steps"], &embed["tokens"]].map(|count| count.as_u64().unwrap())
+    };
+    assert_eq!((steps("5"), steps("0")), ([5, 15], [1, 48]));
+    let several = stdout_of(&["bench", "-m", &model, "--ops", "-npp", "16", "-npl", "3", "-ntg", "5"]);
+    assert!(several.contains("\npp16+tg5 x 3\nregime"), "{several}");
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! `chaski bench -npp N -ntg N -npl N`: several sequences at once, measured and printed as llama-batched-bench does. All
-//! prompts are computed first, then every step generates a token for each sequence. Called by `bench`.
+//! prompts are computed first, then every step generates a token for each sequence. The tokens are random ones, and steps are
+//! those of greedy answers: a GPU hands out the most likely next tokens and no logits. Called by `bench`.
 
+use std::fmt;
 use std::time::Instant;
 
 use anyhow::bail;
-use chaski::Llm;
+use chaski::{Llm, OpCount};
 use engine::batch::{Batch, Outputs, SeqId};
 use serde_json::{Map, Value as Json, json};
 
@@ -12,6 +14,7 @@ use super::rows::Rows;
 use super::subject::Subject;
 use super::{Job, NO_GPU, jobs};
 use crate::log::Log;
+use crate::op_table;
 use crate::settings::{Batched, Bench, Load, Settings};
 use crate::stepper::Noise;
 
@@ -55,21 +58,34 @@ pub fn run(settings: &Settings, subjects: &[Subject]) -> anyhow::Result<()> {
         println!("{NO_GPU}");
         return Ok(());
     };
-    let gpu_layers = llm.gpu_layers().0;
+    let (gpu_layers, ceilings) = (llm.gpu_layers().0, subject.card(&llm)?.ceilings);
     let mut sequences =
         Sequences { llm: &mut llm, batch: Batch::default(), ubatch: job.ubatch, noise: Noise::default() };
     if choice.warmup {
         sequences.prefill(WARM_UP, 1)?;
     }
     let mut rows = Rows::new(std::io::stdout(), settings.output.format);
+    let mut tables = String::new();
     for test in tests {
         if choice.progress {
             eprintln!("chaski bench: {} sequences", test.parallel);
         }
         let outcome = sequences.measure(&test, batched)?;
-        rows.add(HEAD, &outcome.line(&test, batched), &outcome.fields(&test, batched, job, most, gpu_layers))?;
+        let mut fields = outcome.fields(&test, batched, job, most, gpu_layers);
+        if choice.ops {
+            let ops = sequences.ops(&test, batched, gpu_layers > 0)?;
+            let lines = op_table::lines(&ops, ceilings.as_ref());
+            let whole = if gpu_layers > 0 {
+                op_table::whole_step(&ops, outcome.step_us(&test, batched, job.ubatch))
+            } else {
+                String::new()
+            };
+            tables += &format!("\n{test}\n{}\n{whole}", lines.join("\n"));
+            fields.insert("ops".into(), op_table::json(&ops, ceilings.as_ref()));
+        }
+        rows.add(HEAD, &outcome.line(&test, batched), &fields)?;
     }
-    rows.finish("")
+    rows.finish(&tables)
 }
 
 /// What is not meant for several sequences is refused, not ignored.
@@ -81,7 +97,6 @@ pub fn check(choice: &Bench) -> anyhow::Result<()> {
         ("-d", !choice.depths.is_empty()),
         ("-r", choice.repetitions.is_some()),
         ("--delay", choice.delay_s > 0),
-        ("--ops", choice.ops),
     ];
     if let Some((flag, _)) = other.iter().find(|(_, given)| *given) {
         bail!("{flag}: belongs to the bench of one sequence; leave it out, or leave out -npp, -ntg and -npl");
@@ -132,14 +147,30 @@ struct Sequences<'a> {
 }
 
 impl Sequences<'_> {
+    /// Where the time went in the steps that generated, or in those of the prompts where nothing was. A GPU's kernels are
+    /// timed each by itself, in a short form of the test.
+    fn ops(&mut self, test: &Test, choice: &Batched, on_gpu: bool) -> anyhow::Result<Vec<OpCount>> {
+        if on_gpu {
+            self.llm.time_gpu_ops(true);
+            let timed = self.measure(&Test { generate: test.generate.min(8), ..*test }, choice);
+            self.llm.time_gpu_ops(false);
+            timed?;
+        }
+        Ok(self.llm.op_counts())
+    }
+
+    /// Counts what the kernels do in the part that matters: generation, where there is some.
     fn measure(&mut self, test: &Test, choice: &Batched) -> anyhow::Result<Outcome> {
         // All of them, as an earlier test may have had more.
         for seq in 0..choice.parallel.iter().max().copied().unwrap_or(1) {
             self.llm.truncate(id(seq), 0)?;
         }
+        self.llm.clear_op_counts();
+        self.llm.pause_op_counts(test.generate > 0);
         let begin = Instant::now();
         self.prefill(test.prompt, test.prompts(choice))?;
         let prompt_s = begin.elapsed().as_secs_f64();
+        self.llm.pause_op_counts(false);
         for seq in test.prompts(choice)..test.parallel {
             self.llm.share(id(0), id(seq), u32::try_from(test.prompt)?)?;
         }
@@ -191,6 +222,7 @@ impl Sequences<'_> {
     /// Computes what was pushed when `ready`.
     fn step_if(&mut self, ready: bool) -> anyhow::Result<()> {
         if ready && !self.batch.is_empty() {
+            self.batch.greedy = true;
             self.llm.step(&self.batch)?;
             self.batch.clear();
         }
@@ -203,6 +235,16 @@ const HEAD: &str = "\
 |-------|--------|------|--------|----------|----------|----------|----------|----------|----------|";
 
 impl Outcome {
+    /// Microseconds of a step that generates, or, where none does, of one of the prompts.
+    fn step_us(&self, test: &Test, choice: &Batched, ubatch: usize) -> f64 {
+        let rows = if choice.separate { 1 } else { test.parallel };
+        let (seconds, steps) = match test.generate {
+            0 => (self.prompt_s, (test.prompts(choice) * test.prompt).div_ceil(ubatch)),
+            generate => (self.generate_s, generate * (test.parallel / rows) * rows.div_ceil(ubatch)),
+        };
+        1e6 * seconds / steps as f64
+    }
+
     /// Tokens per second: of the prompts, generated, and of both.
     fn speeds(&self, test: &Test, choice: &Batched) -> [f64; 3] {
         let prompt = (test.prompts(choice) * test.prompt) as f64;
@@ -249,6 +291,13 @@ impl Outcome {
             "speed": speed,
         });
         if let Json::Object(fields) = fields { fields } else { Map::new() }
+    }
+}
+
+/// `pp128+tg64 x 8`
+impl fmt::Display for Test {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pp{}+tg{} x {}", self.prompt, self.generate, self.parallel)
     }
 }
 

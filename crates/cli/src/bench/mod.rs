@@ -1,5 +1,6 @@
-//! `chaski bench`: prompt and generation speed, measured and printed as llama-bench does: random tokens, no sampling,
-//! every combination of the lists given, each test repeated after a run that does not count.
+//! `chaski bench`: prompt and generation speed, measured and printed as llama-bench does: random tokens, every combination of
+//! the lists given, each test repeated after a run that does not count. Steps are those of a greedy answer: a GPU finds the
+//! most likely next token and hands out that alone; on the CPU nobody samples.
 
 mod batched;
 mod report;
@@ -66,6 +67,9 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
 /// What does not go together is refused before any model is looked for.
 fn check(settings: &Settings) -> anyhow::Result<()> {
     let choice = &settings.bench;
+    if choice.ops && settings.output.format == Format::Csv {
+        bail!("--ops: a line of csv has no room for it; give -o md, json or jsonl");
+    }
     if choice.batched.is_asked() {
         return batched::check(choice);
     }
@@ -73,9 +77,6 @@ fn check(settings: &Settings) -> anyhow::Result<()> {
         [("-pps", choice.batched.shared), ("-tgs", choice.batched.separate), ("-c", choice.batched.context > 0)];
     if let Some((flag, _)) = stray.iter().find(|(_, given)| *given) {
         bail!("{flag}: says how several sequences are measured; give -npp, -ntg and -npl too");
-    }
-    if choice.ops && settings.output.format == Format::Csv {
-        bail!("--ops: a line of csv has no room for it; give -o md, json or jsonl");
     }
     Ok(())
 }

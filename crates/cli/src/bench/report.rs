@@ -123,16 +123,13 @@ impl Outcome<'_> {
 
     /// A line that holds the time of whole steps against the sum of their kernels, where these were timed apart.
     fn whole_step(&self) -> String {
-        let steps = self.ops.iter().map(|count| count.num_steps).max().unwrap_or(0);
-        if !self.ops_apart || self.test.prompt * self.test.generate > 0 || steps == 0 {
+        if !self.ops_apart || self.test.prompt * self.test.generate > 0 || self.ops.is_empty() {
             return String::new();
         }
-        let sum = self.ops.iter().map(|count| count.time_us / count.num_steps.max(1) as f64).sum::<f64>();
         let per_sample = self.test.prompt.div_ceil(self.job.ubatch) + self.test.generate;
         let mut times: Vec<f64> = self.samples_ns.iter().map(|ns| *ns as f64 / 1e3 / per_sample as f64).collect();
         times.sort_by(f64::total_cmp);
-        let whole = times.get(times.len() / 2).copied().unwrap_or(0.0);
-        format!("a step takes {whole:.1} us as it runs, its kernels one by one {sum:.1} us\n")
+        op_table::whole_step(&self.ops, times.get(times.len() / 2).copied().unwrap_or(0.0))
     }
 
     /// Tokens per second, sample by sample.

@@ -50,12 +50,17 @@ pub const FLAGS: &[Flag] = &[
         s.bench.prompts.extend(g.numbers(0..=MOST_TOKENS)?);
         Ok(())
     }),
-    Flag::value(&["-n", "--n-gen"], "N,…", "tokens to generate (default: 128; 0: none)").on(GROUP, BENCH).set(
-        |s, g| {
-            s.bench.gens.extend(g.numbers(0..=MOST_TOKENS)?);
-            Ok(())
-        },
-    ),
+    Flag::value(
+        &["-n", "--n-gen"],
+        "N,…",
+        "tokens to generate (default: 128; 0: none); a GPU finds each one's most likely successor, as for a greedy \
+         answer, and hands out no logits; on the CPU nobody samples",
+    )
+    .on(GROUP, BENCH)
+    .set(|s, g| {
+        s.bench.gens.extend(g.numbers(0..=MOST_TOKENS)?);
+        Ok(())
+    }),
     Flag::value(&["-pg"], "PP,TG", "a prompt and its generation measured as one; may be given several times")
         .on(GROUP, BENCH)
         .set(|s, g| {
@@ -102,10 +107,12 @@ pub const FLAGS: &[Flag] = &[
         s.bench.batched.prompts.extend(g.numbers(1..=MOST_TOKENS)?);
         Ok(())
     }),
-    Flag::value(&["-ntg"], "N,…", "several sequences: tokens generated for each").on(GROUP, BENCH).set(|s, g| {
-        s.bench.batched.gens.extend(g.numbers(0..=MOST_TOKENS)?);
-        Ok(())
-    }),
+    Flag::value(&["-ntg"], "N,…", "several sequences: tokens generated for each, as by -n").on(GROUP, BENCH).set(
+        |s, g| {
+            s.bench.batched.gens.extend(g.numbers(0..=MOST_TOKENS)?);
+            Ok(())
+        },
+    ),
     Flag::value(&["-npl"], "N,…", "several sequences: how many at once").on(GROUP, BENCH).set(|s, g| {
         s.bench.batched.parallel.extend(g.numbers(1..=MOST_SEQUENCES)?);
         Ok(())
