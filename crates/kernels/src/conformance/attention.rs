@@ -71,6 +71,9 @@ impl Conform for Attention {
             }
         }
         for (k, v) in LOSSY {
+            for batch in SHORT.into_iter().chain(LONG) {
+                plain.with(|p| (p.k, p.v, p.batch, p.leaning) = (k, v, batch, true)).check(random, check);
+            }
             plain.with(|p| (p.k, p.v) = (k, v)).check_type(random, check);
             if k.is_quantized() {
                 plain.with(|p| (p.k, p.v, p.fitted) = (k, v, true)).check_type(random, check);
@@ -137,6 +140,8 @@ struct Problem {
     headwise: bool,
     /// Whether keys are fitted to their codes.
     fitted: bool,
+    /// Whether an error that all keys have shows.
+    leaning: bool,
 }
 
 impl Default for Problem {
@@ -156,6 +161,7 @@ impl Default for Problem {
             broken: false,
             headwise: false,
             fitted: false,
+            leaning: false,
         }
     }
 }
@@ -239,11 +245,19 @@ impl Problem {
             window: self.window,
             rows: Rows::of(num_rows),
         };
-        let q = random.values(self.values, num_rows * self.num_heads * self.dim_k);
+        let mut q = random.values(self.values, num_rows * self.num_heads * self.dim_k);
         let values = |sequence| if self.broken && sequence == 0 { Values::Broken } else { self.values };
         let fitting = self.fitted.then(|| cache::fitting(&layout, random));
         let fit = fitting.as_ref().map(KeyFitting::key_fit);
-        let cache = cache::Contents::new(layout, fit, self.batch, self.window, values, self.headwise, random);
+        let mut tokens = cache::tokens(&layout, self.batch, values, random);
+        if self.leaning {
+            // A query that is the same in every rotated dimension: what all codes of a key have in common adds up.
+            let part = 1 << self.dim_k.trailing_zeros();
+            let rotated = |i: usize| if i.is_multiple_of(part) { (part as f32).sqrt() } else { 0.0 };
+            q.iter_mut().enumerate().for_each(|(i, q)| *q = rotated(i));
+            cache::lean(&layout, &mut tokens);
+        }
+        let cache = cache::Contents::new(layout, fit, self.batch, self.window, tokens, self.headwise, random);
         let mut arena = Arena::default();
         let num_outputs = num_rows * self.num_heads * self.dim_v;
         let scratch = scratch_bytes(&desc, num_rows);

@@ -32,36 +32,61 @@ pub fn fitting(layout: &KvLayout, random: &mut Random) -> KeyFitting {
     KeyFitting::new(dim, pairing, &angles, &means, &steps)
 }
 
+/// Keys and values of all tokens of a sequence and head, those of the step included.
+pub type Token = (Vec<f32>, Vec<f32>);
+
+/// What a cache is to hold, by sequence and head. `batch` has, per sequence, tokens before the step and rows of the step;
+/// `values` says what each is filled with.
+pub fn tokens(
+    layout: &KvLayout,
+    batch: &[(usize, usize)],
+    values: impl Fn(usize) -> Values,
+    random: &mut Random,
+) -> Vec<Vec<Token>> {
+    let mut tokens = Vec::new();
+    for (sequence, &(context, rows)) in batch.iter().enumerate() {
+        let mut vectors = |dim: usize| random.values(values(sequence), dim * (context + rows));
+        let heads = (0..layout.num_kv_heads).map(|_| (vectors(layout.head_dim_k), vectors(layout.head_dim_v)));
+        tokens.push(heads.collect());
+    }
+    tokens
+}
+
+/// Makes every other key small, and its value the opposite of its neighbour's: scores that are all off in proportion to the size
+/// of their keys, which softmax would hardly notice of keys alike, show in what comes out.
+pub fn lean(layout: &KvLayout, tokens: &mut [Vec<Token>]) {
+    for (keys, values) in tokens.iter_mut().flatten() {
+        keys.chunks_exact_mut(layout.head_dim_k).step_by(2).flatten().for_each(|key| *key *= 0.05);
+        for (i, value) in values.chunks_exact_mut(layout.head_dim_v).enumerate() {
+            let side = if i % 2 == 0 { -1.0 } else { 1.0 };
+            value.iter_mut().for_each(|value| *value = side + 0.1 * *value);
+        }
+    }
+}
+
 /// A cache and the values that were put into its last layer, decoded again.
 pub struct Contents {
     /// The cache: blocks in random order, poison wherever no token is.
     pub cache: Cache,
     layout: KvLayout,
     fit: Option<KeyFit>,
-    /// Per sequence and head: keys and values of all tokens, those of the step included.
-    tokens: Vec<Vec<(Vec<f32>, Vec<f32>)>>,
+    /// Per sequence and head.
+    tokens: Vec<Vec<Token>>,
 }
 
 impl Contents {
-    /// `batch` holds, per sequence, tokens before the step and rows of the step. Blocks that no row can
-    /// see through the window are not there. `values` says what each sequence is filled with, before it is `fit` to be
-    /// keys.
+    /// A cache that holds [`tokens`], which become keys by way of `fit`; `batch` as there. Blocks that no row can see through
+    /// the window are not there.
     pub fn new(
         layout: KvLayout,
         fit: Option<KeyFit>,
         batch: &[(usize, usize)],
         window: u32,
-        values: impl Fn(usize) -> Values,
+        tokens: Vec<Vec<Token>>,
         headwise: bool,
         random: &mut Random,
     ) -> Self {
         let heads = layout.num_kv_heads;
-        // Contents first, so that both forms of the same seed hold the same.
-        let mut tokens: Vec<Vec<_>> = Vec::new();
-        for (sequence, &(context, rows)) in batch.iter().enumerate() {
-            let mut vectors = |dim: usize| random.values(values(sequence), dim * (context + rows));
-            tokens.push((0..heads).map(|_| (vectors(layout.head_dim_k), vectors(layout.head_dim_v))).collect());
-        }
         let first_block = |context: usize| {
             let first = if window == 0 { 0 } else { (context + 1).saturating_sub(window as usize) };
             first / layout.block_size

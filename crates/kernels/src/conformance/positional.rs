@@ -1,6 +1,6 @@
 //! Problems for the ops that know positions: `rope_table`, `rope`, `kv_store`.
 
-use super::cache::{Contents, fitting};
+use super::cache::{Contents, fitting, tokens};
 use super::{Arena, Bounds, Case, Conform, Output, Place, Random, Values, weight};
 use crate::kv::fit::KeyFitting;
 use crate::kv::{KvLayout, KvType};
@@ -89,7 +89,8 @@ fn store_case(
     let num_rows: usize = batch.iter().map(|&(_, rows)| rows).sum();
     let fitting = (layout.k.is_quantized() && !headwise).then(|| fitting(&layout, random));
     let fit = fitting.as_ref().map(KeyFitting::key_fit);
-    let contents = Contents::new(layout, fit, batch, 0, |_| Values::Normal, headwise, random);
+    let tokens = tokens(&layout, batch, |_| Values::Normal, random);
+    let contents = Contents::new(layout, fit, batch, 0, tokens, headwise, random);
     let mut vectors = |dim: usize| random.values(values, num_rows * layout.num_kv_heads * dim);
     let (k, v) = (vectors(layout.head_dim_k), vectors(layout.head_dim_v));
     let mut arena = Arena::default();
