@@ -14,7 +14,7 @@ use engine::scheduler::Rules;
 use engine::technique::{ActiveForm, Resolved};
 use engine::watch::{Notice, WatchCounts};
 use gguf::DType;
-use kernels::Rows;
+use kernels::{DeviceWeights, Rows};
 use model::plan::{KeyFittings, worth_repacking};
 use model::{Graph, Hparams, WeightMemory, Weights};
 use text::Tokenizer;
@@ -141,6 +141,7 @@ impl Llm {
             v,
             key_fittings: KeyFittings::default(),
             offload,
+            kept: Arc::default(),
             one_plan: options.batch_invariant,
             watch: options.watch,
             inject: options.inject.clone(),
@@ -156,12 +157,11 @@ impl Llm {
             weights.repack(&matrices, &mut pool, progress).map_err(named)?;
         }
         let weights = Arc::new(weights);
-        // The GPU's kernels store keys as they are, and what one of them stored any plan may have to read.
-        if runner_options.offload.is_none() {
-            runner_options.key_fittings =
-                calibration::key_fittings(&graph, &weights, &tokenizer, &runner_options, limits.context)?;
-        }
-        let mut runner = Runner::with_gpu(&graph, &weights, &cache, &runner_options, queue).map_err(named)?;
+        let gpu = queue.map(|queue| (queue, DeviceWeights::default()));
+        let (key_fittings, gpu) =
+            calibration::key_fittings(&graph, &weights, &tokenizer, &runner_options, limits.context, gpu)?;
+        runner_options.key_fittings = key_fittings;
+        let mut runner = Runner::with_gpu(&graph, &weights, &cache, &runner_options, gpu).map_err(named)?;
         if no_room {
             let why = "it has no room for a single layer".to_owned();
             runner.tell(Notice::Fallback { what: "the GPU".to_owned(), why });

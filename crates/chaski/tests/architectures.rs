@@ -186,6 +186,7 @@ fn every_op_of_a_plan_agrees_with_the_interpreter() {
                 v: KvType::F32,
                 block_size: 16,
                 key_fittings: KeyFittings::default(),
+                kept: Arc::default(),
                 offload: None,
             };
             let Plan { program, info, .. } = Plan::build(&graph, &weights, &options).unwrap();

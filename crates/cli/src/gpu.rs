@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use chaski::{Gpu, GpuLayers};
 use device::cuda::{Jit, KernelCache, Libraries, Queue};
-use kernels::KvType;
+use engine::technique::{Mode, Switch};
 
 use crate::log::Log;
 use crate::settings::{GpuAsked, Load, Plan};
@@ -32,10 +32,13 @@ pub fn find(load: &Load, log: &mut Log) -> Option<Gpu> {
 
 /// Whether a GPU that nobody asked for is taken: not where something was asked for that the CPU alone has, or has better.
 fn suits(load: &Load) -> bool {
-    let floats = |kv_type| matches!(kv_type, KvType::F32 | KvType::F16);
-    let (k, v) = load.kv_types();
-    let asked_of_cpu = load.isa.is_some() || !load.techniques.is_empty() || !load.inject.is_empty();
-    load.plan == Plan::Baseline && floats(k) && floats(v) && !load.batch_invariant && !asked_of_cpu
+    let catalogue = chaski::Options::default().catalogue;
+    let of_cpu = |switch: &Switch| {
+        let mut named = catalogue.iter().filter(|technique| [technique.id, Switch::ALL].contains(&&switch.id[..]));
+        switch.mode == Mode::On && named.any(|technique| technique.is_of_cpu())
+    };
+    let asked_of_cpu = load.isa.is_some() || load.techniques.iter().any(of_cpu) || !load.inject.is_empty();
+    load.plan == Plan::Baseline && !load.batch_invariant && !asked_of_cpu
 }
 
 /// The first GPU's name and a queue for it, to measure it.
@@ -67,4 +70,26 @@ fn folders() -> Vec<PathBuf> {
 /// Where compiled kernels are kept.
 fn kernel_cache() -> Option<PathBuf> {
     source::cache_root().map(|root| root.join("kernels"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kernels::KvType;
+
+    #[test]
+    fn a_gpu_is_taken_unless_the_cpu_alone_was_asked_for() {
+        let with = |id: &str, mode| Load {
+            techniques: vec![Switch { id: id.to_owned(), mode, knobs: Vec::new() }],
+            ..Load::default()
+        };
+        let codes = Load { kv_type_k: Some(KvType::Q4), kv_type_v: Some(KvType::Q4), ..Load::default() };
+        for load in [Load::default(), codes, with("marlin", Mode::On), with("sage_attention", Mode::Off)] {
+            assert!(suits(&load), "{load:?}");
+        }
+        let invariant = Load { batch_invariant: true, ..Load::default() };
+        for load in [with("sage_attention", Mode::On), with(Switch::ALL, Mode::On), invariant] {
+            assert!(!suits(&load), "{load:?}");
+        }
+    }
 }

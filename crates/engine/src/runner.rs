@@ -2,6 +2,7 @@
 //! its number of rows and hands back logits. Public, synchronous and free of scheduling: the engine is
 //! one client, `perplexity` and `bench` are others.
 
+mod gpu;
 mod redo;
 mod rotation;
 mod tables;
@@ -14,9 +15,10 @@ use std::time::Instant;
 use device::cuda::{CudaError, Queue};
 use device::{Hardware, Pool};
 use kernels::{
-    CacheSlot, DeviceSide, Executor, HostWeight, KeyFitting, KvLayout, KvType, Off, Place, Policy, Rows, StepInputs,
+    CacheSlot, DeviceSide, DeviceWeights, Executor, KeyFitting, KvLayout, KvType, Off, Place, Policy, Rows, StepInputs,
     TurnKey, Unfit,
 };
+use model::graph::ValueId;
 use model::plan::{KeyFittings, Offload};
 use model::{Graph, Plan, PlanOptions, Results, StepInfo, Weights};
 
@@ -53,6 +55,8 @@ pub struct RunnerOptions {
     pub key_fittings: KeyFittings,
     /// What the GPU computes; its layers are those that the graph's groups say.
     pub offload: Option<Offload>,
+    /// Values that can be looked at after a step ([`Runner::kept`]).
+    pub kept: Arc<[ValueId]>,
     /// Plans every step with the kernels for many rows, so that a row's bits do not depend on how many
     /// there are.
     pub one_plan: bool,
@@ -95,7 +99,8 @@ impl Runner {
         Self::with_gpu(graph, weights, cache, options, None)
     }
 
-    /// The same with a GPU for what `options.offload` gives it; weights and cache of its layers go there.
+    /// The same with a GPU for what `options.offload` gives it; weights and cache of its layers go there, but for those
+    /// weights that it has already ([`Runner::into_gpu`]).
     ///
     /// # Errors
     /// As [`Runner::new`], or when the GPU has no room.
@@ -104,29 +109,13 @@ impl Runner {
         weights: &Arc<Weights>,
         cache: &KvCache,
         options: &RunnerOptions,
-        gpu: Option<Queue>,
+        gpu: Option<(Queue, DeviceWeights)>,
     ) -> Result<Self, model::Error> {
         let plans = plan_all(graph, weights, options)?;
         let arena_bytes = plans.iter().map(|plan| plan.program.arena_bytes).max().unwrap_or(0);
         let mut executor = Executor::new(Pool::new(options.num_threads)?, arena_bytes)?;
-        if let (Some(queue), Some(offload)) = (gpu, &options.offload) {
-            let mut side = DeviceSide::new(queue, arena_bytes).map_err(device::Error::from)?;
-            let parts = offload.weights(graph, weights);
-            let on_host: Vec<HostWeight<'_>> = parts
-                .iter()
-                .map(|part| HostWeight {
-                    bytes: part.bytes,
-                    tiles: part.matrix.and_then(|matrix| Some((offload.tiles(&matrix)?, matrix.columns))),
-                })
-                .collect();
-            match weights.is_hollow() {
-                false => side.add_weights(&on_host),
-                true => parts.iter().zip(&on_host).try_for_each(|(part, on_host)| match part.matrix {
-                    Some(matrix) => side.make_weights(on_host, matrix.dtype),
-                    None => side.add_weights(&[*on_host]),
-                }),
-            }
-            .map_err(device::Error::from)?;
+        if let (Some(gpu), Some(offload)) = (gpu, &options.offload) {
+            let side = gpu::side(graph, weights, options, offload, gpu, arena_bytes).map_err(device::Error::from)?;
             executor.attach(side);
         }
         for (index, group) in graph.groups.iter().enumerate() {
@@ -181,6 +170,21 @@ impl Runner {
             self.watch.tell(Notice::Fallback { what, why });
         }
         Ok(())
+    }
+
+    /// The GPU's queue and the weights that are there, for another runner.
+    pub fn into_gpu(self) -> Option<(Queue, DeviceWeights)> {
+        self.executor.into_gpu().map(DeviceSide::into_parts)
+    }
+
+    /// What the last step, of so many rows, left of a value that `options.kept` names.
+    ///
+    /// # Errors
+    /// When it is none of those.
+    pub fn kept(&self, value: ValueId, num_rows: usize) -> Result<&[f32], Error> {
+        let kept = self.plans[Rows::of(num_rows) as usize].kept(value);
+        let (slot, width) = kept.ok_or_else(|| Error::Step(format!("value {} is not kept", value.0)))?;
+        self.executor.values(slot, num_rows * width).map_err(failed)
     }
 
     /// Puts in a notice of the caller's.
@@ -371,6 +375,7 @@ fn plan_options(options: &RunnerOptions, rows: Rows) -> PlanOptions {
         block_size: BLOCK_SIZE,
         key_fittings: Arc::clone(&options.key_fittings),
         offload: options.offload.clone(),
+        kept: Arc::clone(&options.kept),
     }
 }
 

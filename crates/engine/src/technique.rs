@@ -175,6 +175,11 @@ impl Technique {
         })
     }
 
+    /// Whether the CPU alone can run some of what it provides.
+    pub fn is_of_cpu(&self) -> bool {
+        self.variants().any(|extra| !extra.variant.needs().contains(&Feature::Cuda))
+    }
+
     /// The sampler forms it provides.
     pub fn sampler_forms(&self) -> impl Iterator<Item = &'static SamplerForm> {
         self.provides.iter().filter_map(|provide| match provide {

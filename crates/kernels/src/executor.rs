@@ -161,6 +161,11 @@ impl Executor {
         self.gpu = Some(gpu);
     }
 
+    /// The GPU's half, which leaves: nothing runs afterwards.
+    pub fn into_gpu(self) -> Option<DeviceSide> {
+        self.gpu
+    }
+
     /// The GPU's half.
     pub fn gpu(&self) -> Option<&DeviceSide> {
         self.gpu.as_ref()

@@ -25,7 +25,7 @@ pub mod variant;
 mod weights;
 
 pub use cost::{Cost, Reach, Unit, Work};
-pub use cuda::HostWeight;
+pub use cuda::{DeviceWeights, HostWeight};
 pub use executor::{CacheSlot, DeviceSide, Executor, Graphs, Program, Segment, SequenceView};
 pub use executor::{StepError, StepInputs, Transfer, TurnKey, Unfit};
 pub use fault::{Faults, Finding};

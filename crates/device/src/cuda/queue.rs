@@ -27,9 +27,6 @@ use super::memory::Memory;
 pub use self::kernel::{FaultPlace, Grid, Kernel, StandIn};
 pub use self::modules::Report;
 
-/// Shared memory that a block may have without asking.
-const SHARED_FREE: u32 = 48 << 10;
-
 /// A stream of work for one device, or for none.
 pub struct Queue {
     jit: Jit,
@@ -201,7 +198,8 @@ impl Queue {
         let (Some(live), Some(function), false) = (&self.live, function, idle) else { return Ok(()) };
         let mut parameters = [std::ptr::from_ref(args).cast::<c_void>().cast_mut()];
         let [x, y, z] = grid.blocks;
-        if grid.shared_bytes > SHARED_FREE {
+        // What a kernel has by itself counts too.
+        if grid.shared_bytes > 0 {
             let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             // SAFETY: the function lives as long as its module, which this owns.
             check("cuFuncSetAttribute", unsafe {

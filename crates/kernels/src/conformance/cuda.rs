@@ -36,10 +36,6 @@ pub fn check_cuda<O: Conform>(queue: &Queue, pool: &mut Pool, seed: u64, stride:
         if number % stride.max(1) != 0 {
             return;
         }
-        // Keys are fitted to their codes on the CPU alone: no plan with a GPU asks it of its cache.
-        if case.fitting.is_some() {
-            return;
-        }
         let able = |(variant, verdict): &(&&'static Variant<O>, &mut Verdict)| {
             verdict.missing.is_none() && (variant.accepts)(&case.desc)
         };

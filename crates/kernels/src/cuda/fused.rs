@@ -3,10 +3,12 @@
 //! the values are those of the steps one by one. Called by `executor/device`.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use device::cuda::{Constant, CudaError, FaultPlace, Grid, Kernel, Queue, Source};
 
-use super::{KV, Kv, Launcher, PRELUDE, blocks, kv_constants};
+use super::{FIT, Fit, KV, Kv, Launcher, PRELUDE, blocks, fit_constants, kv_constants};
+use crate::kv::fit::{Angles, KeyFit, KeyFitting};
 use crate::kv::{KvLayout, KvType};
 use crate::launch::{Frame, Run, Slot, Step};
 use crate::op::Op;
@@ -27,7 +29,7 @@ pub(crate) enum Fused<'a> {
 }
 
 const SOURCE: Source = Source { name: "fused", parts: &[PRELUDE, HALVES, include_str!("fused.cu")] };
-const ROPE_SOURCE: Source = Source { name: "fused_rope", parts: &[PRELUDE, KV, include_str!("fused_rope.cu")] };
+const ROPE_SOURCE: Source = Source { name: "fused_rope", parts: &[PRELUDE, FIT, KV, include_str!("fused_rope.cu")] };
 
 /// Widest row that a block of threads holds in its registers.
 const WIDEST: usize = 8192;
@@ -109,7 +111,12 @@ pub(super) fn compile(queue: &Queue) -> Vec<Result<(), CudaError>> {
             let (head_dim_k, head_dim_v, block_size) = (head_dim, head_dim, 16);
             let layout = KvLayout { k, v, head_dim_k, head_dim_v, num_kv_heads, block_size };
             for pairing in [Pairing::Adjacent, Pairing::Halves] {
-                all.push(compile(&ROPE_SOURCE, "rope_store", &rope_constants(&layout, num_heads, pairing)));
+                let angles = Arc::new(Angles::new(&vec![0.0; head_dim / 2], 1));
+                let fitting = KeyFitting::new(head_dim, pairing, &angles, &[], &[]).key_fit();
+                for fit in [None, Some(&fitting)].into_iter().take(1 + usize::from(kv_type.is_quantized())) {
+                    let constants = rope_constants(&layout, num_heads, pairing, fit);
+                    all.push(compile(&ROPE_SOURCE, "rope_store", &constants));
+                }
             }
         }
     }
@@ -117,8 +124,10 @@ pub(super) fn compile(queue: &Queue) -> Vec<Result<(), CudaError>> {
 }
 
 /// The constants of `fused_rope.cu`.
-fn rope_constants(layout: &KvLayout, num_heads: usize, pairing: Pairing) -> Vec<Constant> {
+fn rope_constants(layout: &KvLayout, num_heads: usize, pairing: Pairing, fit: Option<&KeyFit>) -> Vec<Constant> {
     let mut constants = kv_constants(layout).to_vec();
+    // Keys are fitted in the pairs that they are rotated in, if at all.
+    constants.extend(fit_constants(fit).into_iter().filter(|(name, _)| *name != "ADJACENT"));
     constants.extend([("NUM_HEADS", num_heads as i64), ("ADJACENT", i64::from(pairing == Pairing::Adjacent))]);
     constants
 }
@@ -161,6 +170,7 @@ struct RopeArgs {
     v: *const f32,
     table: *const f32,
     kv: Kv,
+    fit: Fit,
     fault: FaultPlace,
     rotary_dim: u32,
 }
@@ -267,16 +277,18 @@ impl Fused<'_> {
                     launcher.launch(&kernel("glu"), grid, &args)
                 }
                 Fused::Rope { q, k, store } => {
+                    let fit = store.slots.fit.as_ref();
                     let args = RopeArgs {
                         q: frame.at(q.slots.x),
                         k: frame.at(k.slots.x),
                         v: frame.at(store.slots.v),
                         table: frame.at(q.slots.table),
                         kv: Kv::new(&frame.group(store.desc.group), store.desc.layer),
+                        fit: Fit::new(fit, launcher),
                         fault: fault(2),
                         rotary_dim: q.desc.rotary_dim as u32,
                     };
-                    let constants = rope_constants(&store.desc.layout, q.desc.num_heads, q.desc.pairing);
+                    let constants = rope_constants(&store.desc.layout, q.desc.num_heads, q.desc.pairing, fit);
                     let kernel = Kernel { source: &ROPE_SOURCE, entry: "rope_store", constants: &constants };
                     let heads = q.desc.num_heads + 2 * store.desc.layout.num_kv_heads;
                     let grid = Grid { blocks: [frame.num_rows as u32, heads as u32, 1], threads: 64, shared_bytes: 0 };

@@ -6,6 +6,7 @@ struct Args {
     const float* v;
     const float* table;
     Kv kv;
+    Fit fit;
     FaultPlace fault;
     u32 rotary_dim;
 };
@@ -28,7 +29,7 @@ extern "C" __global__ void __launch_bounds__(128) rope_store(Args args) {
     if (!is_query && !is_key) {
         const float* v = args.v + ((u64)row * NUM_KV_HEADS + kv_head) * DIM_V;
 #if V_CODED
-        faults |= store_codes<V_TYPE, false, DIM_V>(to, value_scale(block, position), v);
+        faults |= store_value(block, position, v);
 #else
         for (int i = threadIdx.x; i < DIM_V; i += blockDim.x) faults |= store<V_TYPE>(to, i, v[i]);
 #endif
@@ -46,7 +47,7 @@ extern "C" __global__ void __launch_bounds__(128) rope_store(Args args) {
         }
 #if K_CODED
         __syncthreads();
-        if (is_key) faults |= store_codes<K_TYPE, true, DIM_K>(to, key_scale(block, position), x);
+        if (is_key) faults |= store_key(block, kv_head, position, args.fit, x);
 #else
         if (is_key)
             for (u32 i = args.rotary_dim + threadIdx.x; i < DIM_K; i += blockDim.x)

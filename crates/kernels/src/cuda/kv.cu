@@ -153,16 +153,13 @@ template <int DIM> __device__ __forceinline__ float2 scale_of_four(const float* 
     return chosen;
 }
 
-// Stores a vector as codes, whose first lies at `at`: all threads of a block together.
-template <int TYPE, bool KEY, int DIM>
-__device__ __forceinline__ u32 store_codes(u8* at, float* scale_at, const float* from) {
+// Stores a vector, which all threads of a block have put into `x` in shared memory, as codes, whose first lies at `at`.
+template <int TYPE, bool KEY, int DIM> __device__ __forceinline__ u32 store_codes(u8* at, float* scale_at, float* x) {
     const int CODES = CODE_BYTES(TYPE, DIM);
-    __shared__ float x[DIM];
     u32 faults = 0;
-    for (int i = threadIdx.x; i < DIM; i += blockDim.x) {
-        x[i] = from[i];
+    __syncthreads();
+    for (int i = threadIdx.x; i < DIM; i += blockDim.x)
         if (!(fabsf(x[i]) <= 3.4028234663852886e38f / 512)) faults |= faults_of(x[i]); // the rotation sums up
-    }
     rotate<DIM>(x, 1, DIM);
     u32 largest_bits = 0;
     for (int i = threadIdx.x % 32; i < DIM; i += 32) largest_bits = max(largest_bits, __float_as_uint(x[i]) & 0x7fffffffu);
@@ -201,6 +198,24 @@ __device__ __forceinline__ u32 store_codes(u8* at, float* scale_at, const float*
     }
     __syncthreads(); // before others are put where these were
     return faults;
+}
+
+// Stores a value vector as codes.
+__device__ __forceinline__ u32 store_value(u8* block, u32 position, const float* value) {
+    __shared__ float x[DIM_V];
+    for (int i = threadIdx.x; i < DIM_V; i += blockDim.x) x[i] = value[i];
+    return store_codes<V_TYPE, false, DIM_V>(value_at(block, position), value_scale(block, position), x);
+}
+
+// Stores a key as codes, fitted to them where FIT says so.
+__device__ __forceinline__ u32 store_key(u8* block, u32 head, u32 position, const Fit& fit, const float* key) {
+    __shared__ float x[DIM_K];
+#if FIT
+    fit_key(fit, head, position, key, x);
+#else
+    for (int i = threadIdx.x; i < DIM_K; i += blockDim.x) x[i] = key[i];
+#endif
+    return store_codes<K_TYPE, true, DIM_K>(key_at(block, position), key_scale(block, position), x);
 }
 
 // The view that `row` belongs to, found by all threads of a block together; views are in the order of their rows.

@@ -12,9 +12,11 @@ use std::collections::BTreeMap;
 use device::cuda::{CudaError, FaultPlace, Grid, Kernel, Memory, Queue, Source};
 use gguf::DType;
 
+use crate::kv::fit::KeyFit;
 use crate::kv::{KvLayout, KvType};
-use crate::launch::KvFrame;
+use crate::launch::{KvFrame, Weight};
 use crate::ops::matmul;
+use crate::ops::rope::Pairing;
 use crate::tiles::{CHUNK, TILE, Tiling};
 
 pub(crate) use lattice::POINTS;
@@ -27,7 +29,9 @@ pub(crate) const BLOCKS: &str = include_str!("blocks.cu");
 pub(crate) const LATTICE: &str = include_str!("lattice.cu");
 /// Weights in tiles; comes after [`BLOCKS`].
 pub(crate) const TILES: &str = include_str!("tiles.cu");
-/// The paged cache; needs [`kv_constants`].
+/// Keys fitted to their codes; needs [`fit_constants`] and [`kv_constants`].
+pub(crate) const FIT: &str = include_str!("fit.cu");
+/// The paged cache; needs [`kv_constants`], and comes after [`FIT`].
 pub(crate) const KV: &str = include_str!("kv.cu");
 
 /// What a variant is launched by.
@@ -287,6 +291,35 @@ pub(crate) struct Kv {
 impl Kv {
     pub(crate) fn new(frame: &KvFrame, layer: u32) -> Self {
         Kv { storage: frame.storage, views: frame.views, num_views: frame.num_views as u32, layer }
+    }
+}
+
+/// The constants of `fit.cu`.
+pub(crate) fn fit_constants(fit: Option<&KeyFit>) -> [(&'static str, i64); 3] {
+    let rotary = fit.map_or(0, |fit| fit.rotary_dim);
+    let adjacent = fit.is_some_and(|fit| fit.pairing == Pairing::Adjacent);
+    [("FIT", i64::from(fit.is_some())), ("ROTARY", rotary as i64), ("ADJACENT", i64::from(adjacent))]
+}
+
+/// `Fit` of `fit.cu`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Fit {
+    heads: *const f32,
+    near: *const f32,
+    halves: *const u16,
+    far: *const f32,
+}
+
+impl Fit {
+    pub(crate) fn new(fit: Option<&KeyFit>, launcher: &Launcher<'_>) -> Self {
+        let at = |part: fn(&KeyFit) -> Weight| launcher.weight(fit.map_or(std::ptr::null(), |fit| part(fit).0));
+        Fit {
+            heads: at(|fit| fit.heads).cast(),
+            near: at(|fit| fit.near).cast(),
+            halves: at(|fit| fit.near_halves).cast(),
+            far: at(|fit| fit.far).cast(),
+        }
     }
 }
 

@@ -80,13 +80,13 @@ pub struct Unfit {
 }
 
 impl DeviceSide {
-    /// Takes what plans need that work in an arena of `arena_bytes`.
+    /// Takes what plans need that work in an arena of `arena_bytes`; `weights` are those that are on the device already.
     ///
     /// # Errors
     /// When the device has no room.
-    pub fn new(queue: Queue, arena_bytes: usize) -> Result<Self, CudaError> {
+    pub fn new(queue: Queue, weights: DeviceWeights, arena_bytes: usize) -> Result<Self, CudaError> {
         Ok(Self {
-            weights: DeviceWeights::default(),
+            weights,
             arena: queue.memory(arena_bytes, "activations")?,
             groups: Vec::new(),
             inputs: Inputs::new(&queue, 64, 64, 4096)?,
@@ -100,6 +100,11 @@ impl DeviceSide {
             apart: None,
             queue,
         })
+    }
+
+    /// Queue and weights, for another plan; all else is given back.
+    pub fn into_parts(self) -> (Queue, DeviceWeights) {
+        (self.queue, self.weights)
     }
 
     /// The queue.

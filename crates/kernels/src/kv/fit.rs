@@ -16,7 +16,11 @@
 
 mod samples;
 
+use std::cmp::Ordering;
 use std::sync::Arc;
+
+use bytemuck::cast_slice;
+use half::f16;
 
 use crate::launch::Weight;
 use crate::ops::rope::Pairing;
@@ -41,8 +45,16 @@ pub struct KeyFit {
     /// `[rotary_dim, SPAN]` f32, and as much as a row again: cosines of a pair's angle times 0, 1, 2 … in the first half of
     /// the rows, sines in the second.
     pub near: Weight,
+    /// `[SPAN, half_row(rotary_dim)]` f16, what a GPU multiplies with: per position cosine and sine of each pair's angle, then
+    /// one pair of 1 and 0 for what is not rotated, then zeros.
+    pub near_halves: Weight,
     /// `[rows, rotary_dim]` f32: cosines of the pairs' angles times `SPAN · row`, then sines.
     pub far: Weight,
+}
+
+/// Values in a row of [`KeyFit::near_halves`].
+pub const fn half_row(rotary_dim: usize) -> usize {
+    (rotary_dim + 2).next_multiple_of(32)
 }
 
 impl KeyFit {
@@ -137,6 +149,7 @@ impl KeyFit {
 #[derive(Clone, Debug)]
 pub struct Angles {
     near: Vec<f32>,
+    near_halves: Vec<u16>,
     far: Vec<f32>,
     inv_freq: Vec<f32>,
 }
@@ -153,9 +166,16 @@ impl Angles {
         };
         let mut near: Vec<f32> = (0..2 * half).flat_map(|j| (0..SPAN).map(move |i| table(j, i))).collect();
         near.resize(near.len() + SPAN, 0.0); // whole vectors are read, wherever a chunk of keys begins
+        let near_half = |i: usize, at: usize| match (at / 2).cmp(&half) {
+            Ordering::Less => table(at / 2 + at % 2 * half, i),
+            Ordering::Equal if at.is_multiple_of(2) => 1.0,
+            _ => 0.0,
+        };
+        let near_row = |i: usize| (0..half_row(2 * half)).map(move |at| f16::from_f32(near_half(i, at)).to_bits());
+        let near_halves = (0..SPAN).flat_map(near_row).collect();
         let rows = context.div_ceil(SPAN);
         let far = (0..rows).flat_map(|row| (0..2 * half).map(move |j| table(j, row * SPAN))).collect();
-        Angles { near, far, inv_freq: inv_freq.to_vec() }
+        Angles { near, near_halves, far, inv_freq: inv_freq.to_vec() }
     }
 
     /// Of which frequencies.
@@ -191,15 +211,15 @@ impl KeyFitting {
 
     /// As kernels see it, for as long as this lives.
     pub fn key_fit(&self) -> KeyFit {
-        let address = |values: &[f32]| Weight(values.as_ptr().cast());
-        KeyFit {
-            head_dim: self.head_dim,
-            rotary_dim: 2 * self.angles.inv_freq.len(),
-            pairing: self.pairing,
-            heads: address(&self.heads),
-            near: address(&self.angles.near),
-            far: address(&self.angles.far),
-        }
+        let [heads, near, near_halves, far] = self.parts().map(|part| Weight(part.as_ptr()));
+        let (head_dim, rotary_dim) = (self.head_dim, 2 * self.angles.inv_freq.len());
+        KeyFit { head_dim, rotary_dim, pairing: self.pairing, heads, near, near_halves, far }
+    }
+
+    /// The memory that a [`KeyFit`] names, part by part: what a GPU needs copies of.
+    pub fn parts(&self) -> [&[u8]; 4] {
+        let Angles { near, near_halves, far, .. } = &*self.angles;
+        [cast_slice(&self.heads), cast_slice(near), cast_slice(near_halves), cast_slice(far)]
     }
 
     /// Pairs with a mean, in all heads, of how many.

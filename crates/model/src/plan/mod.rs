@@ -44,6 +44,8 @@ pub struct PlanOptions {
     pub key_fittings: KeyFittings,
     /// What the GPU computes; `None` for nothing.
     pub offload: Option<Offload>,
+    /// Values that are results too, to be looked at after a step.
+    pub kept: Arc<[ValueId]>,
 }
 
 /// The matrices of `graph` that gain from being laid out anew on this machine, for plans under `policy`; none when they
@@ -69,6 +71,7 @@ pub struct Plan {
     pub info: Vec<StepInfo>,
     /// Where its results appear.
     pub results: Results,
+    kept: Vec<(ValueId, Slot)>,
     // The steps hold addresses into all three.
     graph: Arc<Graph>,
     _weights: Arc<Weights>,
@@ -143,7 +146,8 @@ impl Plan {
             let value = &graph.values[id.0];
             Transfer { slot: places.slots[id.0], row_bytes: 4 * value.width, rows: value.rows }
         };
-        let results = [graph.logits, graph.hidden].map(result);
+        let results: Vec<Transfer> =
+            [graph.logits, graph.hidden].iter().chain(&*options.kept).map(|&id| result(id)).collect();
         let (segments, results) = segments::segments(&lowering.touches, &results);
         let record = Record::new(lowering.steps.len());
         let program = Program {
@@ -162,6 +166,7 @@ impl Plan {
             program,
             info: lowering.info,
             results: Results { logits: places.slots[graph.logits.0], hidden: places.slots[graph.hidden.0] },
+            kept: options.kept.iter().map(|id| (*id, places.slots[id.0])).collect(),
             graph: Arc::clone(graph),
             _weights: Arc::clone(weights),
             _key_fittings: Arc::clone(&options.key_fittings),
@@ -173,6 +178,12 @@ impl Plan {
         let (id, slot) = self.info.get(index)?.output?;
         let value = &self.graph.values[id.0];
         Some(StepOutput { slot, rows: value.rows, width: value.width, is_logits: id == self.graph.logits })
+    }
+
+    /// Where a value of [`PlanOptions::kept`] appears, and how many numbers a row of it has.
+    pub fn kept(&self, id: ValueId) -> Option<(Slot, usize)> {
+        let (_, slot) = self.kept.iter().find(|(kept, _)| *kept == id)?;
+        Some((*slot, self.graph.values[id.0].width))
     }
 
     /// The weakest step's exactness.

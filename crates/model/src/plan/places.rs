@@ -51,13 +51,12 @@ impl Places {
         let copy_bytes = |(value, codes): (usize, Codes)| {
             count(graph.values[value].rows) * codes.row_bytes(graph.values[value].width)
         };
-        // Last node that reads or changes each value; the logits, and what they are made of, outlive the plan.
+        // Last node that reads or changes each value; results outlive the plan.
         let mut last = vec![0; graph.values.len()];
         for (index, node) in graph.nodes.iter().enumerate() {
             node.op.inputs().iter().chain(node.op.output().iter()).for_each(|value| last[value.0] = index);
         }
-        last[graph.logits.0] = usize::MAX;
-        last[graph.hidden.0] = usize::MAX;
+        [graph.logits, graph.hidden].iter().chain(&*options.kept).for_each(|result| last[result.0] = usize::MAX);
         let mut arena = Arena::default();
         let layers = 0..graph.hparams.layers.len() as u32;
         let scratch = |layer| attention::scratch_bytes(&attention_desc(graph, layer, options), options.max_rows);

@@ -52,7 +52,7 @@ impl Queue {
         Ok(scratch.as_ref().map_or(std::ptr::null_mut(), Memory::as_ptr))
     }
 
-    /// At least `len` counters that are zero; who counts with them leaves them so.
+    /// At least `len` words that are zero; who counts with them, or passes something on in them, leaves them so.
     ///
     /// # Errors
     /// When the device has no room.

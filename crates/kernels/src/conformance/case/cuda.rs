@@ -4,6 +4,7 @@ use device::cuda::{CudaError, Queue};
 
 use super::{Case, Memory};
 use crate::cuda::{DeviceWeights, HostWeight, Launcher};
+use crate::kv::fit::KeyFitting;
 use crate::launch::{Frame, KvFrame, KvView, Run, Step};
 use crate::op::Op;
 use crate::variant::Variant;
@@ -25,6 +26,9 @@ impl<O: Op> Case<O> {
         }
         for words in [&self.tokens, &self.positions, &self.output_rows].into_iter().chain(&self.cache.tables) {
             weights.add(queue, &[HostWeight { bytes: bytemuck::cast_slice(words), tiles: None }])?;
+        }
+        for bytes in self.fitting.iter().flat_map(KeyFitting::parts) {
+            weights.add(queue, &[HostWeight { bytes, tiles: None }])?;
         }
         let launcher = Launcher { queue, weights: &weights };
         let view = |view: &KvView| KvView {

@@ -8,6 +8,7 @@ struct Args {
     float* out;
     float* partial; // [rows, heads, parts, DIM_V + 2], where there are several parts
     Kv kv;
+    Fit fit;
     FaultPlace fault;
     u32 num_parts;
     u32 window;
@@ -83,6 +84,9 @@ __device__ __forceinline__ float weight_of(float own, float all) { return own ==
 
 extern "C" __global__ void __launch_bounds__(32 * WARPS) attend(Args args) {
     __shared__ float q[HEADS][(DIM_K + 3) / 4 * 4];
+#if FIT
+    __shared__ float2 waves[HEADS][PAIRS];
+#endif
     __shared__ float maxima[WARPS][HEADS], totals[WARPS][HEADS], sums[WARPS][HEADS][DIM_V];
     wait_for_inputs();
     const Kv& kv = args.kv;
@@ -92,7 +96,17 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) attend(Args args) {
     for (int i = threadIdx.x; i < HEADS * DIM_K; i += blockDim.x) {
         int h = i / DIM_K, d = i % DIM_K;
         q[h][d] = h < num_heads ? args.q[((u64)row * NUM_HEADS + head + h) * DIM_K + d] : 0.0f;
+#if FIT
+        q[h][d] *= steps_of(args.fit, kv_head)[d];
+#endif
     }
+#if FIT
+    for (int i = threadIdx.x; i < HEADS * PAIRS; i += blockDim.x) {
+        int h = i / PAIRS;
+        const float* from = args.q + ((u64)row * NUM_HEADS + head + h) * DIM_K;
+        waves[h][i % PAIRS] = h < num_heads ? wave_of(args.fit, kv_head, from, i % PAIRS) : float2{0, 0};
+    }
+#endif
     const KvView& view = kv.views[view_of(kv, row)];
 #if K_CODED
     rotate<DIM_K>(q[0], HEADS, (DIM_K + 3) / 4 * 4);
@@ -140,9 +154,23 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) attend(Args args) {
         }
 #endif
         float factor = K_CODED ? args.scale * *key_scale(block, key) : args.scale;
+#if FIT
+        float share[HEADS] = {}; // of the mean
+        const float* mean = means_of(args.fit, kv_head);
+        for (int j = 0; j < PAIRS; j++) {
+            bool turns = j < HALF;
+            if (turns && mean[first_of_pair(j)] == 0 && mean[second_of_pair(j)] == 0) continue;
+            float2 at = turns ? angle_at(args.fit, j, key) : float2{1, 0};
+#pragma unroll
+            for (int h = 0; h < HEADS; h++) share[h] += waves[h][j].x * at.x + waves[h][j].y * at.y;
+        }
+#endif
 #pragma unroll
         for (int h = 0; h < HEADS; h++) {
             float value = score[h] * factor;
+#if FIT
+            value += share[h] * args.scale;
+#endif
             if (args.softcap > 0) value = args.softcap * tanhf(value / args.softcap);
             if (first + lane >= end) value = NOTHING;
             float before = largest[h], now = fmaxf(before, warp_max(value));

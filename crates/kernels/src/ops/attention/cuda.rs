@@ -5,7 +5,8 @@ use device::Feature;
 use device::cuda::{Constant, CudaError, FaultPlace, Grid, Kernel, Source};
 
 use super::{Args, Attention, Desc};
-use crate::cuda::{KV, Kv, Launcher, PRELUDE, kv_constants};
+use crate::cuda::{FIT, Fit, KV, Kv, Launcher, PRELUDE, fit_constants, kv_constants};
+use crate::kv::fit::{KeyFit, SPAN};
 use crate::kv::{KvLayout, KvType};
 use crate::variant::{Exactness, Launch, Variant};
 
@@ -54,6 +55,7 @@ const DECODE: Source = Source {
     name: "attention_decode",
     parts: &[
         PRELUDE,
+        FIT,
         KV,
         include_str!("cuda_mma.cu"),
         include_str!("cuda_decode_halves.cu"),
@@ -64,6 +66,7 @@ const DECODE_CODES: Source = Source {
     name: "attention_decode_codes",
     parts: &[
         PRELUDE,
+        FIT,
         KV,
         include_str!("cuda_mma.cu"),
         include_str!("cuda_decode_codes.cu"),
@@ -74,6 +77,7 @@ const PREFILL: Source = Source {
     name: "attention_prefill",
     parts: &[
         PRELUDE,
+        FIT,
         KV,
         include_str!("cuda_mma.cu"),
         include_str!("cuda_prefill_layout.cu"),
@@ -85,6 +89,7 @@ const PREFILL_CODES: Source = Source {
     name: "attention_prefill_codes",
     parts: &[
         PRELUDE,
+        FIT,
         KV,
         include_str!("cuda_mma.cu"),
         include_str!("cuda_prefill_layout.cu"),
@@ -96,10 +101,12 @@ const PREFILL_CODES: Source = Source {
 /// Sequences with fewer rows than this on average are computed row by row.
 const LEAST_PREFILL_ROWS: usize = 8;
 
-const SOURCE: Source = Source { name: "attention", parts: &[PRELUDE, KV, include_str!("cuda.cu")] };
+const SOURCE: Source = Source { name: "attention", parts: &[PRELUDE, FIT, KV, include_str!("cuda.cu")] };
 
 /// Query heads of one KV head that a block takes at once; their sums are held in registers.
 const MOST_HEADS: usize = 8;
+/// Those that `cuda_decode.cu` takes, a fragment's columns.
+const DECODE_HEADS: usize = 8;
 /// Blocks per multiprocessor that keys are cut for, and most parts.
 const BLOCKS_PER_SM: usize = 4;
 const MOST_PARTS: usize = 64;
@@ -111,6 +118,7 @@ struct DeviceArgs {
     out: *mut f32,
     partial: *mut f32,
     kv: Kv,
+    fit: Fit,
     fault: FaultPlace,
     num_parts: u32,
     window: u32,
@@ -126,7 +134,7 @@ unsafe fn attention(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result
     let wanted = BLOCKS_PER_SM * launcher.queue.num_sms() as usize;
     let num_parts = wanted.div_ceil((blocks[0] * blocks[1]).max(1)).clamp(1, MOST_PARTS);
     let partial_len = args.num_rows * desc.num_heads * num_parts * (layout.head_dim_v + 2);
-    let mut constants = kv_constants(layout).to_vec();
+    let mut constants = [&kv_constants(layout)[..], &fit_constants(args.fit.as_ref())].concat();
     constants.extend([("NUM_HEADS", desc.num_heads as i64), ("HEADS", heads as i64)]);
     let kernel = |entry| Kernel { source: &SOURCE, entry, constants: &constants };
     let device_args = DeviceArgs {
@@ -134,6 +142,7 @@ unsafe fn attention(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result
         out: args.out,
         partial: launcher.queue.scratch(if num_parts > 1 { partial_len * size_of::<f32>() } else { 0 })?.cast(),
         kv: Kv::new(&args.kv, desc.layer),
+        fit: Fit::new(args.fit.as_ref(), launcher),
         fault: launcher.queue.fault_place(),
         num_parts: num_parts as u32,
         window: desc.window,
@@ -159,8 +168,8 @@ struct DecodeArgs {
     q: *const f32,
     out: *mut f32,
     partial: *mut f32,
-    counters: *mut u32,
     kv: Kv,
+    fit: Fit,
     fault: FaultPlace,
     num_parts: u32,
     window: u32,
@@ -175,6 +184,7 @@ struct PrefillArgs {
     q: *const f32,
     out: *mut f32,
     kv: Kv,
+    fit: Fit,
     fault: FaultPlace,
     window: u32,
     scale: f32,
@@ -197,16 +207,18 @@ unsafe fn on_tensor_cores(
     launcher: &Launcher<'_>,
     [single, many]: [&'static Source; 2],
 ) -> Result<(), CudaError> {
-    let mut constants = kv_constants(&desc.layout).to_vec();
+    let mut constants = [&kv_constants(&desc.layout)[..], &fit_constants(args.fit.as_ref())].concat();
     constants.push(("NUM_HEADS", desc.num_heads as i64));
-    let is_decode = args.num_rows < LEAST_PREFILL_ROWS * args.kv.num_views;
+    // Large heads with their waves are more than some devices have room for.
+    let has_room = prefill_bytes(desc, args, 4) <= launcher.queue.shared_bytes();
+    let is_decode = args.num_rows < LEAST_PREFILL_ROWS * args.kv.num_views || !has_room;
     let both = launcher.queue.is_rehearsing();
     // SAFETY: the caller's promise.
     unsafe {
         if is_decode || both {
             decode(desc, args, launcher, single, &constants)?;
         }
-        if !is_decode || both { prefill(desc, args, launcher, many, &constants) } else { Ok(()) }
+        if !is_decode || (both && has_room) { prefill(desc, args, launcher, many, &constants) } else { Ok(()) }
     }
 }
 
@@ -219,15 +231,16 @@ unsafe fn decode(
 ) -> Result<(), CudaError> {
     let KvLayout { num_kv_heads, head_dim_v, .. } = desc.layout;
     // One block of threads per multiprocessor; a row and KV head has as many as there are for it.
-    let columns = num_kv_heads * (desc.num_heads / num_kv_heads).div_ceil(8);
+    let columns = num_kv_heads * (desc.num_heads / num_kv_heads).div_ceil(DECODE_HEADS);
     let num_parts = (launcher.queue.num_sms() as usize / (columns * args.num_rows).max(1)).clamp(1, MOST_PARTS);
-    let partial_len = args.num_rows * desc.num_heads * num_parts * (head_dim_v + 2);
+    // Of all blocks, where rows are in parts: there are no more of them than multiprocessors then.
+    let partial_len = launcher.queue.num_sms() as usize * DECODE_HEADS * (head_dim_v + 2);
     let device_args = DecodeArgs {
         q: args.q,
         out: args.out,
-        partial: launcher.queue.scratch(if num_parts > 1 { partial_len * size_of::<f32>() } else { 0 })?.cast(),
-        counters: launcher.queue.counters(args.num_rows * columns)?,
+        partial: launcher.queue.counters(partial_len)?.cast(),
         kv: Kv::new(&args.kv, desc.layer),
+        fit: Fit::new(args.fit.as_ref(), launcher),
         fault: launcher.queue.fault_place(),
         num_parts: num_parts as u32,
         window: desc.window,
@@ -235,9 +248,31 @@ unsafe fn decode(
         softcap: desc.softcap,
     };
     let threads = if head_dim_v > 128 { 128 } else { 256 };
-    let grid = Grid { blocks: [num_parts as u32, columns as u32, args.num_rows as u32], threads, shared_bytes: 0 };
+    // Cosines and sines of a span, where keys are fitted.
+    let table = args.fit.filter(|_| head_dim_v <= 128).map_or(0, |fit| SPAN * (2 * num_waves(&fit) + 16));
+    let blocks = [num_parts as u32, columns as u32, args.num_rows as u32];
+    let grid = Grid { blocks, threads, shared_bytes: table as u32 };
     // SAFETY: the caller's promise; the struct is that of the source.
     unsafe { launcher.launch(&Kernel { source, entry: "decode", constants }, grid, &device_args) }
+}
+
+/// Shared memory of `cuda_prefill.cu`: the queries, two tiles of keys and two of values; of codes one tile each, the next one's
+/// blocks, and the waves of each row where keys are fitted.
+fn prefill_bytes(desc: &Desc, args: &Args, warps: usize) -> usize {
+    let KvLayout { k, head_dim_k: dim, block_size, .. } = desc.layout;
+    let (rows, keys) = (16 * warps, if dim > 128 { 32 } else { 64 });
+    let waves = rows * args.fit.map_or(0, |fit| num_waves(&fit));
+    let (halves, blocks) = match k.is_quantized() {
+        false => (dim * (4 * keys + rows), 0),
+        true => (dim * (2 * keys + rows) + waves, keys / block_size),
+    };
+    halves * size_of::<u16>() + blocks * desc.layout.block_bytes()
+}
+
+/// Values of a query that cosines and sines are multiplied with, `WAVES` of `fit.cu`.
+fn num_waves(fit: &KeyFit) -> usize {
+    let rest = if fit.rotary_dim < fit.head_dim { 2 } else { 0 };
+    (fit.rotary_dim + rest).next_multiple_of(32)
 }
 
 unsafe fn prefill(
@@ -252,19 +287,14 @@ unsafe fn prefill(
         q: args.q,
         out: args.out,
         kv: Kv::new(&args.kv, desc.layer),
+        fit: Fit::new(args.fit.as_ref(), launcher),
         fault: launcher.queue.fault_place(),
         window: desc.window,
         scale: desc.scale,
         softcap: desc.softcap,
     };
-    let tile_keys = if head_dim > 128 { 32 } else { 64 };
-    // Two tiles of keys, two of values, and the queries; of codes one tile each, and the next one's blocks.
-    let halves = |rows: usize| rows * head_dim * size_of::<u16>();
-    let shared_bytes = |warps: usize| match desc.layout.k.is_quantized() {
-        false => halves(4 * tile_keys + 16 * warps),
-        true => halves(2 * tile_keys + 16 * warps) + tile_keys / desc.layout.block_size * desc.layout.block_bytes(),
-    };
     // Large heads have one block of threads on a multiprocessor, so it has more warps where there is room.
+    let shared_bytes = |warps| prefill_bytes(desc, args, warps);
     let warps = if head_dim > 128 && shared_bytes(8) <= launcher.queue.shared_bytes() { 8 } else { 4 };
     let (rows, shared_bytes) = (16 * warps, shared_bytes(warps) as u32);
     let constants = &[constants, &[("WARPS", warps as i64)]].concat();

@@ -1,5 +1,5 @@
 // Attention of single rows on tensor cores: a block has one row, up to 8 query heads of one KV head and a part of the keys.
-// The block of a row that is done last puts the parts together.
+// The block with the last part puts the parts together.
 //
 // A warp takes a tile of keys at a time (`Tile`, of halves or of codes), straight from memory into the fragments of
 // products: heads times keys, then dimensions times heads. Which dimension stands where in a fragment is free as long as
@@ -7,13 +7,14 @@
 // earlier steps have stored are asked for before the kernels of this step are done.
 //
 // Memory is busy as soon as it is asked for and as long as keys last, so what is to be short is the way there and the way
-// back, which are chains of loads that wait for each other: view, table, keys; then parts, counter, parts of all.
+// back, which are chains of loads that wait for each other: view, table, keys; then parts. These need no word that they are
+// there: their places hold zeros until somebody puts a number there, and zeros again once it was taken.
 struct Args {
     const float* q;
     float* out;
-    float* partial; // [rows, heads, parts, DIM], then as many largest scores and sums of weights
-    u32* counters;  // [rows, KV heads, passes], zero before and after
+    float* partial; // [rows, heads, parts, DIM], then as many largest scores and sums of weights; zeros before and after
     Kv kv;
+    Fit fit;
     FaultPlace fault;
     u32 num_parts;
     u32 window;
@@ -25,7 +26,11 @@ struct Args {
 #define AHEAD (DIM <= 128) // larger heads leave no registers for a second tile, nor for queries
 #define HEADS (GROUP < 8 ? GROUP : 8)
 #define PASSES ((GROUP + 7) / 8)
-#define MOST_PARTS 64
+// Waves of all heads and the turns of all warps (`fit.cu`) lie where sums go when they are done with.
+#define WAVE_ROW (WAVES / 2 + 2) // pairs from a head's waves to the next one's, so that no two lanes meet in a bank
+#define SUM_FLOATS (WARPS * HEADS * DIM)
+#define WAVE_FLOATS (FIT ? HEADS * 2 * WAVE_ROW + WARPS * WAVES : 0)
+#define TURNS ((WAVES / 2 + 31) / 32) // per lane
 #define TABLE_TILES (32 / (KEYS / 16)) // whose entries of the table the lanes of a warp hold
 #define PARTS_AT_ONCE 16
 
@@ -58,14 +63,35 @@ __device__ __forceinline__ void put_out(const Args& args, u64 query, Head head, 
     if (lane == 0 && !(weights > 0 && weights < INFINITY_F)) raise(args.fault, faults_of(weights));
 }
 
+// A number for the block that waits for it: never the zero that says there is none yet.
+__device__ __forceinline__ void put(float* at, float x) {
+    x = x == 0 ? -0.0f : x;
+#ifdef EMULATED
+    *at = x;
+#else
+    asm volatile("st.relaxed.gpu.global.f32 [%0], %1;" ::"l"(at), "f"(x) : "memory");
+#endif
+}
+__device__ __forceinline__ float look(const float* at) {
+#ifdef EMULATED
+    return *at;
+#else
+    float x;
+    asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(x) : "l"(at) : "memory");
+    return x;
+#endif
+}
+__device__ __forceinline__ bool is_there(float x) { return __float_as_uint(x) != 0; }
+
 // The base that exponents are taken from: anything where there is no key.
 __device__ __forceinline__ float base_of(float largest) { return largest == NOTHING ? 0.0f : largest; }
 
 extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) decode(Args args) {
-    __shared__ float sums[WARPS][HEADS][DIM], maxima[WARPS][HEADS], bases[WARPS][HEADS], totals[WARPS][HEADS];
+    __shared__ float4 room[(SUM_FLOATS > WAVE_FLOATS ? SUM_FLOATS : WAVE_FLOATS) / 4];
+    __shared__ float maxima[WARPS][HEADS], bases[WARPS][HEADS], totals[WARPS][HEADS];
+    float (*sums)[HEADS][DIM] = (float (*)[HEADS][DIM])room;
     __shared__ u32 rotated[K_CODED ? 8 : 1][DIM / 2]; // queries as halves
     __shared__ uint2 queries[AHEAD ? 1 : DIM / 16][32];
-    __shared__ bool is_last;
     let_next_start();
     const Kv& kv = args.kv;
     u32 row = blockIdx.z, kv_head = blockIdx.y / PASSES, first_head = blockIdx.y % PASSES * 8;
@@ -88,14 +114,24 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) decode(Args args) {
     Reader reader = {kv, view, kv_head, from, start, end, lane, 0};
     Tile next;
     const u8* blocks[KEYS / 16];
+#if FIT
+    float2 *waves = (float2*)room, *turns = waves + HEADS * WAVE_ROW + warp * (WAVES / 2), next_turns[TURNS];
+#endif
     auto load = [&](u32 n) {
         reader.find(n, blocks);
+#if FIT
+#pragma unroll
+        for (int i = 0; i < TURNS; i++) next_turns[i] = turn_of(args.fit, (from + n * WARPS) * KEYS / SPAN, lane + 32 * i);
+#endif
         load_keys(next, blocks, g, t);
         if (AHEAD) load_values(next, blocks, reader.keys_left(n), g, t);
     };
     reader.turn_page(0);
     bool is_old = (from + 1) * KEYS <= cached;
     if (is_old && count) load(0);
+#if FIT
+    NearTable near(args.fit);
+#endif
     wait();
     if (!is_old && count) load(0);
     if (K_CODED) {
@@ -103,10 +139,21 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) decode(Args args) {
             Head head;
 #pragma unroll
             for (int i = 0; i < LANE_DIMS; i++) head.x[i] = args.q[(query + h) * DIM + lane + 32 * i];
+#if FIT
+            for (int j = lane; j < WAVES / 2; j += 32) {
+                float2 wave = wave_of(args.fit, kv_head, args.q + (query + h) * DIM, j);
+                waves[h * WAVE_ROW + j] = float2{wave.x / WAVE_UNIT, wave.y / WAVE_UNIT};
+            }
+#pragma unroll
+            for (int i = 0; i < LANE_DIMS; i++) head.x[i] *= steps_of(args.fit, kv_head)[lane + 32 * i];
+#endif
             rotate_head(head, lane);
 #pragma unroll
             for (int i = 0; i < LANE_DIMS; i++) ((u16*)rotated[K_CODED ? h : 0])[lane + 32 * i] = nearest_half(head.x[i]);
         }
+#if FIT
+        near.wait();
+#endif
         __syncthreads();
     }
     uint2 q[DIM / 16]; // of head g, as `a` of products
@@ -138,9 +185,19 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) decode(Args args) {
     for (u32 n = 0; n < count; n++) {
         Tile tile = next;
         u32 first_key = (from + n * WARPS) * KEYS;
+#if FIT
+        __syncwarp(); // the turns of the tile before are done with
+#pragma unroll
+        for (int i = 0; i < TURNS; i++)
+            if (lane + 32 * i < WAVES / 2) turns[lane + 32 * i] = next_turns[i];
+        __syncwarp();
+#endif
         if (AHEAD && n + 1 < count) load(n + 1);
         float score[KEYS / 8][4] = {};
         multiply_keys(tile, [&](int i) { return AHEAD ? q[i] : queries[AHEAD ? 0 : i][lane]; }, t, score);
+#if FIT
+        add_means(near, first_key, g < HEADS ? waves + g * WAVE_ROW : nullptr, turns, g, t, score);
+#endif
         if (!AHEAD) load_values(tile, blocks, reader.keys_left(n), g, t);
         float now = largest, base_now = base;
 #if VALUE_SCALES
@@ -194,6 +251,9 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) decode(Args args) {
     }
     total += __shfl_xor_sync(FULL, total, 1);
     total += __shfl_xor_sync(FULL, total, 2);
+#if FIT
+    __syncthreads(); // the waves are done with
+#endif
     if (t == 0 && g < HEADS) maxima[warp][g] = largest, bases[warp][g] = base, totals[warp][g] = total;
 #pragma unroll
     for (int i = 0; i < SUMS; i++)
@@ -205,7 +265,8 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) decode(Args args) {
     __syncthreads();
     // From here on a warp has a head.
     float* parts = args.partial + query * args.num_parts * DIM;
-    float2* stats = (float2*)(args.partial + (u64)gridDim.z * NUM_HEADS * DIM * args.num_parts) + query * args.num_parts;
+    float* stats = args.partial + (u64)gridDim.z * NUM_HEADS * DIM * args.num_parts + query * args.num_parts * 2;
+    bool is_last = blockIdx.x == num_live - 1;
     for (int h = warp; h < num_heads; h += WARPS) {
         Head head = {};
         float all = NOTHING, weights = 0;
@@ -218,62 +279,57 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) decode(Args args) {
 #pragma unroll
             for (int i = 0; i < LANE_DIMS; i++) head.x[i] += weight * sums[w][h][lane + 32 * i];
         }
-        if (num_live == 1) {
-            put_out(args, query + h, head, weights, lane);
+        float *values = parts + (u64)h * args.num_parts * DIM + lane, *stat = stats + h * args.num_parts * 2;
+        if (!is_last) {
+#pragma unroll
+            for (int i = 0; i < LANE_DIMS; i++) put(values + (u64)blockIdx.x * DIM + 32 * i, head.x[i]);
+            if (lane < 2) put(stat + blockIdx.x * 2 + lane, lane ? weights : all);
             continue;
         }
-        u32 place = h * args.num_parts + blockIdx.x;
+        // Its own part comes last; those before it are as many as lanes at a time.
+        float own = all, own_weights = weights;
+        Head sum = {};
+        float largest = NOTHING, total = 0; // of the parts that `sum` has
+        for (u32 first = 0; first + 1 < num_live; first += PARTS_AT_ONCE) {
+            u32 others = min(num_live - 1 - first, (u32)PARTS_AT_ONCE);
+            float* at = stat + (first + lane) * 2; // of the part with this lane's number
+            float* from = values + (u64)first * DIM;
+            bool has_part = lane < (int)others, there;
+            float score, part_total;
+            Head part[PARTS_AT_ONCE];
+            do { // all on their way at once
+                score = has_part ? look(at) : NOTHING, part_total = has_part ? look(at + 1) : 1.0f;
+                there = is_there(score) && is_there(part_total);
 #pragma unroll
-        for (int i = 0; i < LANE_DIMS; i++) parts[(u64)place * DIM + lane + 32 * i] = head.x[i];
-        if (lane == 0) stats[place] = float2{all, weights};
-    }
-    if (num_live == 1) return;
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        u32* counter = args.counters + row * (NUM_KV_HEADS * PASSES) + blockIdx.y;
-        __threadfence(); // what the block has written is there before the counter says so
-        is_last = atomicAdd(counter, 1u) == num_live - 1;
-        if (is_last) *counter = 0;
-        __threadfence();
-    }
-    __syncthreads();
-    if (!is_last) return;
-    for (int h = warp; h < num_heads; h += WARPS) {
-        const float2* of = stats + h * args.num_parts;
-        const float* values = parts + (u64)h * args.num_parts * DIM + lane;
-        float2 stat[MOST_PARTS / 32];
-        float all = NOTHING, weights = 0;
+                for (int p = 0; p < PARTS_AT_ONCE; p++)
 #pragma unroll
-        for (int i = 0; i < MOST_PARTS / 32; i++) {
-            u32 p = lane + 32 * i;
-            stat[i] = p < num_live ? __ldcg(of + p) : float2{NOTHING, 0};
-        }
-        Head head = {};
-        for (u32 first = 0; first < num_live; first += PARTS_AT_ONCE) {
-            Head part[PARTS_AT_ONCE]; // on their way all at once, and with the largest scores
+                    for (int i = 0; i < LANE_DIMS; i++) {
+                        part[p].x[i] = p < others ? look(from + p * DIM + 32 * i) : -0.0f;
+                        there &= is_there(part[p].x[i]);
+                    }
+            } while (!there);
+            __syncwarp();
+            if (has_part) at[0] = 0, at[1] = 0;
+            float now = fmaxf(largest, warp_max(score)), shrink = exp2_of(largest - base_of(now));
+            float weight = exp2_of(score - base_of(now));
+            largest = now, total = total * shrink + warp_sum(weight * part_total);
 #pragma unroll
-            for (int p = 0; p < PARTS_AT_ONCE; p++)
-#pragma unroll
-                for (int i = 0; i < LANE_DIMS; i++)
-                    part[p].x[i] = first + p < num_live ? __ldcg(values + (u64)(first + p) * DIM + 32 * i) : 0.0f;
-            if (first == 0) {
-#pragma unroll
-                for (int i = 0; i < MOST_PARTS / 32; i++) all = fmaxf(all, stat[i].x);
-                all = warp_max(all);
-#pragma unroll
-                for (int i = 0; i < MOST_PARTS / 32; i++) {
-                    stat[i].x = exp2_of(stat[i].x - base_of(all));
-                    weights += stat[i].x * stat[i].y;
-                }
-                weights = warp_sum(weights);
-            }
+            for (int i = 0; i < LANE_DIMS; i++) sum.x[i] *= shrink;
 #pragma unroll
             for (int p = 0; p < PARTS_AT_ONCE; p++) {
-                float weight = __shfl_sync(FULL, first < 32 ? stat[0].x : stat[1].x, first % 32 + p);
+                float of_part = __shfl_sync(FULL, weight, p);
 #pragma unroll
-                for (int i = 0; i < LANE_DIMS; i++) head.x[i] += weight * part[p].x[i];
+                for (int i = 0; i < LANE_DIMS; i++) {
+                    if (p < others) from[p * DIM + 32 * i] = 0;
+                    sum.x[i] += of_part * part[p].x[i];
+                }
             }
         }
+        all = fmaxf(largest, own);
+        float before = exp2_of(largest - base_of(all)), of_own = exp2_of(own - base_of(all));
+        weights = total * before + own_weights * of_own;
+#pragma unroll
+        for (int i = 0; i < LANE_DIMS; i++) head.x[i] = sum.x[i] * before + head.x[i] * of_own;
         put_out(args, query + h, head, weights, lane);
     }
 }

@@ -73,6 +73,73 @@ template <typename Q> __device__ __forceinline__ void multiply_keys(const Tile& 
         for (int c = 0; c < 2; c++) score[i][c] *= __shfl_sync(FULL, tile.key_scale, key_of(i, c, t));
 }
 
+#if FIT
+#define NEAR_ROW (2 * WAVES + 16) // bytes of a row of the table in shared memory, so that no two lanes meet in a bank
+
+// Cosines and sines within a span. Every tile wants some, and keys on their way would drive them out of the cache: they are
+// in shared memory, but for large heads, which leave no room.
+struct NearTable {
+#if DIM <= 128
+    u32 at;
+    __device__ __forceinline__ NearTable(const Fit& fit) {
+        SHARED;
+        at = shared_address(shared);
+        for (int i = threadIdx.x; i < SPAN * (WAVES / 8); i += blockDim.x) {
+            int row = i / (WAVES / 8), piece = i % (WAVES / 8);
+            copy_16(at + row * NEAR_ROW + piece * 16, fit.halves + row * TABLE_ROW + piece * 8, true);
+        }
+        copies_sent();
+    }
+    __device__ __forceinline__ void wait() { copies_done<0>(); }
+    // Eight neighbours in the row of a position.
+    __device__ __forceinline__ uint4 eight(u32 position, int piece) const {
+        return load_16(at + position % SPAN * NEAR_ROW + piece * 16);
+    }
+#else
+    const u16* at;
+    __device__ __forceinline__ NearTable(const Fit& fit) : at(fit.halves) {}
+    __device__ __forceinline__ void wait() {}
+    __device__ __forceinline__ uint4 eight(u32 position, int piece) const {
+        return *(const uint4*)(at + position % SPAN * TABLE_ROW + piece * 8);
+    }
+#endif
+};
+
+// Adds the mean's share: the waves of head g, if there is one, turned to the start of the span, times cosines and sines within
+// it. They stand in both halves of `a`: above as halves, below what these have lost.
+__device__ __forceinline__ void add_means(const NearTable& near, u32 first_key, const float2* waves, const float2* turns,
+                                          int g, int t, float score[4][4]) {
+    float share[4][4] = {};
+#pragma unroll
+    for (int j = 0; j < WAVES / 32; j++) {
+        u32 high[4], low[4];
+#pragma unroll
+        for (int p = 0; p < 4; p += 2) {
+            int at = 16 * j + 4 * t + p;
+            float4 two = waves ? *(const float4*)(waves + at) : float4{0, 0, 0, 0}, turn = *(const float4*)(turns + at);
+            float2 wave[2] = {turned(float2{two.x, two.y}, float2{turn.x, turn.y}),
+                              turned(float2{two.z, two.w}, float2{turn.z, turn.w})};
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                high[p + i] = pair(wave[i].x, wave[i].y);
+                float2 kept = halves_to_floats(high[p + i]);
+                low[p + i] = pair(wave[i].x - kept.x, wave[i].y - kept.y);
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            uint4 at = near.eight(first_key + 4 * g + i, 4 * j + t);
+            mma(share[i], high[0], low[0], high[1], low[1], at.x, at.y);
+            mma(share[i], high[2], low[2], high[3], low[3], at.z, at.w);
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+#pragma unroll
+        for (int c = 0; c < 2; c++) score[i][c] += WAVE_UNIT * (share[i][c] + share[i][2 + c]);
+}
+#endif
+
 __device__ __forceinline__ void add_values(const Tile& tile, const float weight[4][2], float sum[SUMS][4]) {
 #pragma unroll
     for (int s = 0; s < 2; s++) {

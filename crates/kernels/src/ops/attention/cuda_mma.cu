@@ -33,6 +33,7 @@ __device__ __forceinline__ void copy_16(u32 to, const void* from, bool there) {
 __device__ __forceinline__ void copies_sent() {}
 template <int LEFT> __device__ __forceinline__ void copies_done() {}
 __device__ __forceinline__ void store_16(u32 at, u32 a, u32 b, u32 c, u32 d) { *(uint4*)(shared + at) = uint4{a, b, c, d}; }
+__device__ __forceinline__ uint4 load_16(u32 at) { return *(const uint4*)(shared + at); }
 __device__ __forceinline__ void store_8(u32 at, uint2 two) { *(uint2*)(shared + at) = two; }
 __device__ __forceinline__ void store_2(u32 at, u16 half) { *(u16*)(shared + at) = half; }
 __device__ __forceinline__ void load_four(u32 out[4], u32 at) {
@@ -72,6 +73,13 @@ template <int LEFT> __device__ __forceinline__ void copies_done() { asm volatile
 
 __device__ __forceinline__ void store_16(u32 at, u32 a, u32 b, u32 c, u32 d) {
     asm volatile("st.shared.v4.b32 [%0], {%1,%2,%3,%4};" ::"r"(at), "r"(a), "r"(b), "r"(c), "r"(d));
+}
+__device__ __forceinline__ uint4 load_16(u32 at) {
+    uint4 four;
+    asm volatile("ld.shared.v4.b32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(four.x), "=r"(four.y), "=r"(four.z), "=r"(four.w)
+                 : "r"(at));
+    return four;
 }
 __device__ __forceinline__ void store_8(u32 at, uint2 two) {
     asm volatile("st.shared.v2.b32 [%0], {%1,%2};" ::"r"(at), "r"(two.x), "r"(two.y));

@@ -5,6 +5,7 @@ struct Args {
     const float* q;
     float* out;
     Kv kv;
+    Fit fit;
     FaultPlace fault;
     u32 window;
     float scale;
@@ -46,6 +47,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, DIM > 128 ? 1 : 2) prefill
     const u32 raw_at = (2 * STAGES * KEYS + ROWS) * DIM * 2;
     u32 raw = keys + raw_at;
     send_for(raw, kv, sources);
+#if FIT
+    u32 waves = raw + TILE_BLOCKS * BLOCK_BYTES + warp * WAVE_BYTES, span = ~0u;
+    const float* steps = steps_of(args.fit, kv_head);
+#endif
 #else
     send_for(keys, values, kv, sources, start, end);
 #endif
@@ -58,6 +63,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, DIM > 128 ? 1 : 2) prefill
         if (warp_row + row < num_rows)
 #pragma unroll
             for (int i = 0; i < LANE_DIMS; i++) one.x[i] = rows[(u64)row * NUM_HEADS * DIM + lane + 32 * i];
+#if FIT
+#pragma unroll
+        for (int i = 0; i < LANE_DIMS; i++) one.x[i] *= steps[lane + 32 * i];
+#endif
         rotate_head(one, lane);
 #pragma unroll
         for (int i = 0; i < LANE_DIMS; i++) store_2(half_at(queries, row, lane + 32 * i), nearest_half(one.x[i]));
@@ -113,6 +122,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, DIM > 128 ? 1 : 2) prefill
         bool idle = tile >= end_of_warp;
         u32 key_tile = keys + stage * TILE_BYTES, value_tile = values + stage * TILE_BYTES;
         float score[HEIGHT][KEYS / 8][4] = {};
+#if FIT
+        if (!idle && tile / SPAN != span) {
+            span = tile / SPAN;
+            turn_waves(waves, args.fit, kv_head, rows, warp_row < num_rows ? num_rows - warp_row : 0, span, lane);
+        }
+#endif
         if (!idle)
 #pragma unroll
             for (int j = 0; j < DIM / 16; j++) {
@@ -140,6 +155,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, DIM > 128 ? 1 : 2) prefill
             for (int n = 0; n < KEYS / 8; n++)
 #pragma unroll
                 for (int c = 0; c < 4; c++) score[m][n][c] *= key_scales[8 * n + 2 * t + c % 2];
+#endif
+#if FIT
+            add_means(args.fit, tile, waves, lane, score[m]);
 #endif
             if (args.softcap > 0) {
 #pragma unroll

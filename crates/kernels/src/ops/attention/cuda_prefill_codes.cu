@@ -75,3 +75,52 @@ __device__ __forceinline__ void unpack(u32 keys, u32 values, const u8* raw, u32 
         }
     }
 }
+
+#if FIT
+// Waves of the 16 rows of a warp, as halves in the order of `a` of products: [WAVES / 32][row / 8][lane].
+#define WAVE_BYTES (16 * WAVES * 2)
+
+// Makes the waves of a warp's rows, of which `num_rows` are there, turned to the start of a span. Where a product adds the
+// terms is free, so a lane has eight neighbours of a row, and those of a position.
+__device__ __forceinline__ void turn_waves(u32 waves, const Fit& fit, u32 head, const float* rows, u32 num_rows, u32 span,
+                                           int lane) {
+    __syncwarp(); // those of the span before are done with
+    for (int i = lane; i < 16 * (WAVES / 8); i += 32) {
+        u32 row = i / (WAVES / 8), eight = i % (WAVES / 8), four[4] = {};
+        const float* q = rows + (u64)row * NUM_HEADS * DIM;
+        if (row < num_rows)
+#pragma unroll
+            for (int p = 0; p < 4; p++) {
+                int j = 4 * eight + p;
+                float2 wave = turned(wave_of(fit, head, q, j), turn_of(fit, span, j));
+                four[p] = pair(wave.x / WAVE_UNIT, wave.y / WAVE_UNIT);
+            }
+        u32 at = (eight / 4 * 2 + row / 8) * 32 + row % 8 * 4 + eight % 4;
+        store_16(waves + 16 * at, four[0], four[1], four[2], four[3]);
+    }
+    __syncwarp();
+}
+
+// Adds the mean's share to the scores of a warp's rows, tile by tile.
+__device__ __forceinline__ void add_means(const Fit& fit, u32 tile, u32 waves, int lane, float score[KEYS / 8][4]) {
+    const u16* near = fit.halves + (tile % SPAN + lane / 4) * TABLE_ROW + lane % 4 * 8;
+#pragma unroll
+    for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+        for (int c = 0; c < 4; c++) score[n][c] /= WAVE_UNIT;
+#pragma unroll
+    for (int j = 0; j < WAVES / 32; j++) {
+        uint4 a = load_16(waves + (j * 64 + lane) * 16), b = load_16(waves + (j * 64 + 32 + lane) * 16);
+#pragma unroll
+        for (int n = 0; n < KEYS / 8; n++) {
+            uint4 at = *(const uint4*)(near + n * 8 * TABLE_ROW + 32 * j);
+            mma(score[n], a.x, b.x, a.y, b.y, at.x, at.y);
+            mma(score[n], a.z, b.z, a.w, b.w, at.z, at.w);
+        }
+    }
+#pragma unroll
+    for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+        for (int c = 0; c < 4; c++) score[n][c] *= WAVE_UNIT;
+}
+#endif

@@ -3,6 +3,7 @@ struct Args {
     const float* k;
     const float* v;
     Kv kv;
+    Fit fit;
     FaultPlace fault;
 };
 
@@ -16,12 +17,12 @@ extern "C" __global__ void __launch_bounds__(128) kv_store(Args args) {
     const float* v = args.v + ((u64)row * NUM_KV_HEADS + head) * DIM_V;
     u32 faults = 0;
 #if K_CODED
-    faults |= store_codes<K_TYPE, true, DIM_K>(key_at(block, position), key_scale(block, position), k);
+    faults |= store_key(block, head, position, args.fit, k);
 #else
     for (int i = threadIdx.x; i < DIM_K; i += blockDim.x) faults |= store<K_TYPE>(key_at(block, position), i, k[i]);
 #endif
 #if V_CODED
-    faults |= store_codes<V_TYPE, false, DIM_V>(value_at(block, position), value_scale(block, position), v);
+    faults |= store_value(block, position, v);
 #else
     for (int i = threadIdx.x; i < DIM_V; i += blockDim.x) faults |= store<V_TYPE>(value_at(block, position), i, v[i]);
 #endif
