@@ -7,7 +7,7 @@ use std::ops::Range;
 use device::{Feature, Shard};
 use kernels::fault::Faults;
 use kernels::ops::Attention;
-use kernels::ops::attention::bytes::{self, Pass, Powers};
+use kernels::ops::attention::bytes::{self, CHUNK, Pass, Powers};
 use kernels::ops::attention::cpu::{self, Form};
 use kernels::ops::attention::cpu_avx512::Compiled as Full;
 use kernels::ops::attention::cpu_bytes::chunk_avx512vnni;
@@ -18,7 +18,7 @@ use kernels::simd::{Avx512, Lanes};
 use kernels::{KvType, Launch, Variant};
 
 use super::EXACTNESS;
-use super::cpu_codes::Codes;
+use super::cpu_codes::{Codes, SINKS};
 
 /// Keys whose mean all keys lose: the first that a step sees. With fewer there is nothing to gain.
 pub const MEAN_KEYS: usize = 64;
@@ -91,11 +91,19 @@ unsafe fn tile(head: &Head<'_>, pairs: Range<usize>, first: usize, scratch: *mut
         let pass = Pass::begin(head, pairs.clone(), mean, scratch, PAIRS);
         let mut start = keys.start;
         while start < keys.end {
-            let chunk = codes.chunk(head, start, keys.end, mean);
-            if chunk.channels.is_null() {
-                chunk_avx512vnni::<Avx512>(&pass, &chunk);
-            } else {
-                chunk_avx512vnni::<Powers>(&pass, &chunk);
+            let mut chunk = codes.chunk(head, start, keys.end, mean);
+            // Scales per channel come of all tokens of a chunk, so only who sees them all may use them: what a query is answered
+            // depends neither on later tokens nor on the tile.
+            let whole = start >= SINKS && chunk.count == CHUNK;
+            let seeing = if whole { head.seeing(&pairs, &(start..chunk.end())) } else { 0..0 };
+            if !seeing.is_empty() {
+                codes.values(head, &mut chunk, true);
+                chunk_avx512vnni::<Powers>(&pass, &chunk, seeing.clone());
+            }
+            if seeing.len() < pairs.len() {
+                codes.values(head, &mut chunk, false);
+                chunk_avx512vnni::<Avx512>(&pass, &chunk, 0..seeing.start);
+                chunk_avx512vnni::<Avx512>(&pass, &chunk, seeing.end..pairs.len());
             }
             start = chunk.end();
         }

@@ -19,7 +19,7 @@ const QUAD: usize = 4;
 
 /// Keys of which each value has a scale of its own, the first of a sequence: models send there what a query has no use for,
 /// weights near 1 of values near 0, whose rounding by a scale for all would be larger than what else the sum has.
-const SINKS: usize = CHUNK;
+pub const SINKS: usize = CHUNK;
 
 /// Places in the scratch memory of a worker.
 #[derive(Clone, Copy)]
@@ -92,7 +92,8 @@ impl Codes {
         }
     }
 
-    /// Codes of the chunk that begins with `start`, of which the last key is before `end`.
+    /// Codes of the keys of the chunk that begins with `start`, of which the last is before `end`; those of the values follow by
+    /// [`Codes::values`].
     ///
     /// # Safety
     /// As [`Codes::mean`]; `start` must be the first of a group.
@@ -100,11 +101,6 @@ impl Codes {
     pub unsafe fn chunk(&self, head: &Head<'_>, start: usize, end: usize, mean: &[f32]) -> Chunk {
         let layout = &head.desc.layout;
         let mut chunk = Chunk { start, count: Chunk::len_at(start, end), ..Chunk::NONE };
-        if start >= SINKS {
-            // SAFETY: the caller's promise.
-            unsafe { self.channels(head, start..chunk.end()) }
-            chunk.channels = self.channels;
-        }
         let mut group = 0;
         while group < GROUPS {
             let first = group * GROUP;
@@ -117,20 +113,41 @@ impl Codes {
                     value_scales: self.value_scales.add(first),
                 };
                 if first < chunk.count {
-                    let (keys, values) = head.stored(start + first);
                     let count = (chunk.count - first).min(GROUP);
-                    self.keys(layout.k, keys, count, mean, &codes);
-                    if chunk.channels.is_null() {
-                        self.values::<false>(layout.v, values, count, layout.head_dim_v, &codes);
-                    } else {
-                        self.values::<true>(layout.v, values, count, layout.head_dim_v, &codes);
-                    }
+                    self.keys(layout.k, head.stored(start + first).0, count, mean, &codes);
                 }
                 chunk.groups[group] = codes;
             }
             group += 1;
         }
         chunk
+    }
+
+    /// Codes of the chunk's values, with a scale per channel or, else, per token.
+    ///
+    /// # Safety
+    /// As [`Codes::chunk`], which made it.
+    #[inline(always)]
+    pub unsafe fn values(&self, head: &Head<'_>, chunk: &mut Chunk, by_channel: bool) {
+        let layout = &head.desc.layout;
+        chunk.channels = if by_channel { self.channels } else { std::ptr::null() };
+        // SAFETY: the caller's promise; tokens of a group lie behind one another.
+        unsafe {
+            if by_channel {
+                self.channels(head, chunk.start..chunk.end());
+            }
+            let mut first = 0;
+            while first < chunk.count {
+                let (values, codes) = (head.stored(chunk.start + first).1, &chunk.groups[first / GROUP]);
+                let count = (chunk.count - first).min(GROUP);
+                if by_channel {
+                    self.group::<true>(layout.v, values, count, layout.head_dim_v, codes);
+                } else {
+                    self.group::<false>(layout.v, values, count, layout.head_dim_v, codes);
+                }
+                first += GROUP;
+            }
+        }
     }
 
     /// Codes + 128 of the keys of a group, without the mean and rotated. Each step is done for all keys before the next, so
@@ -210,7 +227,7 @@ impl Codes {
     /// Codes of the values of a group, those of four tokens in each lane, with the scales of `CHANNELS` or one per token. Tokens
     /// after the last are read too, and get codes that no weight counts: their places lie in the same block.
     #[inline(always)]
-    unsafe fn values<const CHANNELS: bool>(
+    unsafe fn group<const CHANNELS: bool>(
         &self,
         v: KvType,
         values: *const u8,

@@ -44,12 +44,13 @@ pub const PAIRS: usize = 128;
 pub unsafe fn bytes<V: Compiled>(head: &Head<'_>, pairs: Range<usize>, keys: Range<usize>, scratch: *mut f32) {
     // SAFETY: the caller's promise.
     unsafe {
+        let num_pairs = pairs.len();
         let pass = Pass::begin(head, pairs, &[], scratch, PAIRS);
         let mut chunk = Chunk::at(head, keys.start, keys.end);
         while chunk.count > 0 {
             let next = Chunk::at(head, chunk.end(), keys.end);
             next.fetch_scales();
-            pass.chunk::<V, V>(&chunk, &next);
+            pass.chunk::<V, V>(&chunk, &next, 0..num_pairs);
             chunk = next;
         }
         pass.end();
@@ -94,26 +95,26 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// One chunk of keys, with weights in the form `W`; `next` is fetched meanwhile.
+    /// One chunk of keys for some of the pairs, counted from the first, with weights in the form `W`; `next` is fetched meanwhile.
     ///
     /// # Safety
     /// See [`Pass`].
     #[inline(always)]
-    pub unsafe fn chunk<V: Compiled, W: Weights>(&self, chunk: &Chunk, next: &Chunk) {
+    pub unsafe fn chunk<V: Compiled, W: Weights>(&self, chunk: &Chunk, next: &Chunk, some: Range<usize>) {
         let Pass { head, pairs, places, num_rows } = self;
         // SAFETY: the caller's promise.
         unsafe {
             let fault = chunk.scales::<V>(head.desc.layout.head_dim_v, places);
-            let mut pair = 0;
-            while pair < pairs.len() {
-                let count = together::<V>(pairs.len() - pair);
+            let mut pair = some.start;
+            while pair < some.end {
+                let count = together::<V>(some.end - pair);
                 let first = pairs.start + pair;
                 let (oldest, newest) = (head.visible(first), head.visible(first + count - 1));
                 // Keys after all of these pairs, or before all of their windows, do nothing.
                 let end = chunk.end().min(newest.end);
                 if chunk.start < end && oldest.start < end {
                     let groups = (end - chunk.start).div_ceil(GROUP);
-                    let next = if pair == 0 { next } else { &Chunk::NONE };
+                    let next = if pair == some.start { next } else { &Chunk::NONE };
                     let step = Step { head, places, chunk, next, groups, pair, first, num_rows: *num_rows, fault };
                     if V::QUERIES == 2 {
                         match count {

@@ -1,5 +1,7 @@
 //! `attention` over quantised caches, compiled for AVX-512 with VNNI and for AVX2.
 
+use std::ops::Range;
+
 use device::{Feature, Shard};
 
 use super::bytes::{Chunk, Pass, Weights};
@@ -51,7 +53,7 @@ unsafe fn avx2(desc: &Desc, args: &Args, shard: &Shard<'_>) {
 /// # Safety
 /// See [`Pass`]; the CPU must have AVX-512 with VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub unsafe fn chunk_avx512vnni<W: Weights>(pass: &Pass<'_>, chunk: &Chunk) {
+pub unsafe fn chunk_avx512vnni<W: Weights>(pass: &Pass<'_>, chunk: &Chunk, some: Range<usize>) {
     // SAFETY: the caller's promise; the features are enabled above.
-    unsafe { pass.chunk::<Avx512, W>(chunk, &Chunk::NONE) }
+    unsafe { pass.chunk::<Avx512, W>(chunk, &Chunk::NONE, some) }
 }

@@ -76,6 +76,14 @@ impl Head<'_> {
         first_visible(self.desc, position)..position + 1
     }
 
+    /// Those pairs of a range, counted from its first, that see all of some keys.
+    #[inline(always)]
+    pub fn seeing(&self, pairs: &Range<usize>, keys: &Range<usize>) -> Range<usize> {
+        let start = first(pairs, |pair| self.visible(pair).end >= keys.end);
+        let end = first(pairs, |pair| self.visible(pair).start > keys.start);
+        start..end.max(start)
+    }
+
     /// Keys that some pair of a range sees, from the start of a group on.
     #[inline(always)]
     pub fn keys(&self, pairs: &Range<usize>) -> Range<usize> {
@@ -175,4 +183,19 @@ impl Head<'_> {
             (false, _) => self.num_pairs().div_ceil(tile),
         }
     }
+}
+
+/// The first of some numbers, counted from the first, for which something holds that holds for all after it as well.
+#[inline(always)]
+fn first(numbers: &Range<usize>, holds: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, numbers.len());
+    while low < high {
+        let middle = low.midpoint(high);
+        if holds(numbers.start + middle) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    low
 }

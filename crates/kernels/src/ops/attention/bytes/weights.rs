@@ -217,21 +217,21 @@ impl Step<'_> {
         // SAFETY: as in `bytes`; a row of scores has room for whole vectors of bytes.
         unsafe {
             let (scores, weights) = (scores.add(p * CHUNK), weights.add(p * CHUNK));
-            let mut total = [V::splat(0.0); QUAD];
+            // One sum, so that its order does not depend on where the chunk starts.
+            let mut total = V::splat(0.0);
             let mut i = 0;
             while i < padded {
-                let mut bytes = total;
-                for (n, (byte, total)) in bytes.iter_mut().zip(&mut total).enumerate() {
+                let mut bytes = [total; QUAD];
+                for (n, byte) in bytes.iter_mut().enumerate() {
                     let at = i + n * V::LEN;
                     let weight = exp2_rough(V::load(scores.add(at)).sub(V::splat(largest)));
-                    *total = total.add(weight);
+                    total = total.add(weight);
                     *byte = weight.mul_add(V::load(value_factor.add(at)), V::load(dither.add(at)));
                 }
                 V::store_bytes(bytes, weights.add(i));
                 i += QUAD * V::LEN;
             }
-            let [a, b, c, d] = total;
-            a.add(b).add(c.add(d))
+            total
         }
     }
 }
