@@ -36,13 +36,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, DIM > 128 ? 1 : 2) prefill
     const KvView& view = kv.views[index];
     u32 oldest = num_cached(view, kv.layer, kv_head) + first_row; // the last key that the first row sees
     u32 num_rows = min((u32)ROWS, view.num_rows - first_row), end = oldest + num_rows;
-    u32 start = args.window && oldest + 1 > args.window ? (oldest + 1 - args.window) / 16 * 16 : 0;
+    // From a whole tile on, which lies within one span of angles; blocks before `held` may be given back already.
+    u32 held = args.window && oldest + 1 > args.window ? (oldest + 1 - args.window) / 16 * 16 : 0;
+    u32 start = held / KEYS * KEYS;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     u32 keys = shared_address(shared), values = keys + STAGES * TILE_BYTES;
     u32 queries = values + STAGES * TILE_BYTES + warp * (16 * HEIGHT * DIM * 2);
 
     Sources sources; // of the tile that is sent for next
-    find(sources, kv, view, kv_head, start, end);
+    find(sources, kv, view, kv_head, start, held, end);
 #if K_CODED
     const u32 raw_at = (2 * STAGES * KEYS + ROWS) * DIM * 2;
     u32 raw = keys + raw_at;
@@ -54,7 +56,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, DIM > 128 ? 1 : 2) prefill
 #else
     send_for(keys, values, kv, sources, start, end);
 #endif
-    find(sources, kv, view, kv_head, start + KEYS, end);
+    find(sources, kv, view, kv_head, start + KEYS, held, end);
     u32 warp_row = 16 * HEIGHT * warp;
     const float* rows = args.q + ((u64)(view.first_row + first_row + warp_row) * NUM_HEADS + head) * DIM;
 #if K_CODED
@@ -116,7 +118,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, DIM > 128 ? 1 : 2) prefill
             u32 next = (stage ^ 1) * TILE_BYTES;
             send_for(keys + next, values + next, kv, sources, tile + KEYS, end);
 #endif
-            find(sources, kv, view, kv_head, tile + 2 * KEYS, end);
+            find(sources, kv, view, kv_head, tile + 2 * KEYS, held, end);
         }
         // Rows of a warp that all end before the tile have nothing to do with it but to wait.
         bool idle = tile >= end_of_warp;

@@ -12,10 +12,11 @@ struct Sources {
 };
 
 // Looks the blocks of a tile up. Tiles begin where blocks do.
-__device__ __forceinline__ void find(Sources& sources, const Kv& kv, const KvView& view, u32 head, u32 tile, u32 end) {
+__device__ __forceinline__ void find(Sources& sources, const Kv& kv, const KvView& view, u32 head, u32 tile, u32 held,
+                                     u32 end) {
 #pragma unroll
     for (int i = 0; i < TILE_BLOCKS; i++)
-        sources.block[i] = physical_block(kv, view, head, min(tile + 16 * i, end - 1));
+        sources.block[i] = physical_block(kv, view, head, max(held, min(tile + 16 * i, end - 1)));
 }
 
 // Sends for the blocks of a tile.

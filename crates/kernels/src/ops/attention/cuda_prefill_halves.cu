@@ -10,11 +10,12 @@ struct Sources {
     u32 block[COPIES / IN_BLOCK];
 };
 
-// Looks the blocks of a tile up. Tiles begin where blocks do.
-__device__ __forceinline__ void find(Sources& sources, const Kv& kv, const KvView& view, u32 head, u32 tile, u32 end) {
+// Looks the blocks of a tile up. Tiles begin where blocks do; in place of blocks that are no longer held the first that is.
+__device__ __forceinline__ void find(Sources& sources, const Kv& kv, const KvView& view, u32 head, u32 tile, u32 held,
+                                     u32 end) {
 #pragma unroll
     for (int i = 0; i < COPIES / IN_BLOCK; i++) {
-        u32 position = min(tile + (threadIdx.x + i * IN_BLOCK * THREADS) / PIECES, end - 1);
+        u32 position = max(held, min(tile + (threadIdx.x + i * IN_BLOCK * THREADS) / PIECES, end - 1));
         sources.block[i] = physical_block(kv, view, head, position);
     }
 }
