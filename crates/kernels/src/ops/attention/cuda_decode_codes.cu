@@ -110,7 +110,8 @@ struct NearTable {
 __device__ __forceinline__ void add_means(const NearTable& near, u32 first_key, const float2* waves, const float2* turns,
                                           int g, int t, float score[4][4]) {
     float share[4][4] = {};
-#pragma unroll
+    // Large heads leave no registers for more at once.
+#pragma unroll DIM > 128 ? 2 : 4
     for (int j = 0; j < WAVES / 32; j++) {
         u32 high[4], low[4];
 #pragma unroll
