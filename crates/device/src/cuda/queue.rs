@@ -4,6 +4,7 @@
 //! machines without a GPU. A queue that *rehearses* does the same on a device, so that nothing is compiled and no
 //! memory is taken once steps run.
 
+mod clusters;
 mod kernel;
 mod memory;
 mod modules;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use cudarc::driver::sys::{self, CUstream, CUstream_flags};
 
+use self::clusters::Clusters;
 use self::modules::Modules;
 use super::blas::Blas;
 use super::error::{CudaError, check};
@@ -27,12 +29,16 @@ use super::memory::Memory;
 pub use self::kernel::{FaultPlace, Grid, Kernel, StandIn};
 pub use self::modules::Report;
 
+/// Shared memory that the system keeps of every block, and some for what a kernel's source declares.
+const RESERVED_BYTES: usize = 2 << 10;
+
 /// A stream of work for one device, or for none.
 pub struct Queue {
     jit: Jit,
     live: Option<Live>,
     stand_in: Option<Box<dyn StandIn>>,
     modules: Modules,
+    clusters: Clusters,
     scratch: RefCell<Option<Memory>>,
     counters: RefCell<Option<Memory>>,
     /// Scratch of a queue without a device.
@@ -81,6 +87,7 @@ impl Queue {
             live: None,
             stand_in: None,
             modules: Modules::default(),
+            clusters: Clusters::default(),
             scratch: RefCell::default(),
             counters: RefCell::default(),
             host_scratch: RefCell::default(),
@@ -137,6 +144,15 @@ impl Queue {
             Arch { major: 9 | 10, .. } => 227 << 10,
             _ => 99 << 10,
         }
+    }
+
+    /// How many clusters of `size` blocks find room on the device at one time when a multiprocessor has room for `per_sm`
+    /// such blocks. Which multiprocessors are neighbours, and so may share a cluster, differs from one device to the next.
+    pub fn clusters(&self, size: usize, per_sm: usize) -> usize {
+        let even = per_sm * self.num_sms() as usize / size.max(1);
+        let shared_bytes = (self.shared_bytes() / per_sm.max(1)).saturating_sub(RESERVED_BYTES) as u32;
+        let room = self.live.as_ref().and_then(|_| self.clusters.room(&self.modules, &self.jit, size as u32, shared_bytes));
+        room.unwrap_or(even).min(even)
     }
 
     /// Whether products can be left to cuBLASLt, or why not.

@@ -32,18 +32,12 @@ const SOURCE: Source = Source {
 
 /// Most matrices that one kernel multiplies x with.
 const MOST_MATRICES: usize = 3;
-/// Warps of a block, a tile of weights each: one such block or two on a multiprocessor.
-const WARPS: [usize; 2] = [16, 8];
 /// Rows of x that there are kernels for.
 const ROWS: [usize; 4] = [16, 32, 64, 128];
 /// Most rows for which it pays to make halves of the weights anew for each 128 of them.
 const MOST_ROWS: usize = 256;
-/// How many blocks share the columns, as a cluster, and how many such clusters of large blocks find room at one time: those
-/// of a cluster are neighbours on the device, which has eight neighbourhoods of 14 to 18 multiprocessors. Measured: with
-/// more of them some came later.
-const CLUSTERS: [(usize, usize); 8] = [(1, usize::MAX), (2, 62), (3, 36), (4, 28), (5, 20), (6, 16), (7, 16), (8, 12)];
-/// Bytes of the decoded scales of a warp, `SCALE_TABLE_BYTES`.
-const TABLE_BYTES: usize = GROUPS * 8 * 16;
+/// Most blocks that share the columns, as a cluster.
+const MOST_SPLIT: usize = 8;
 /// Shared memory that the system keeps of every block.
 const RESERVED_BYTES: usize = 2 << 10;
 
@@ -137,9 +131,14 @@ fn factors(desc: &Desc, args: &Args) -> *const f32 {
 struct Wide {
     /// Rows of x that a block computes.
     rows: usize,
+    /// Warps of a block, each of which has room for a tile.
     warps: usize,
     /// Blocks that a multiprocessor has room for.
     per_sm: usize,
+    /// Pairs of groups of x that are copied at one time.
+    pairs: usize,
+    /// Tiles of a band.
+    height: usize,
     /// Blocks that share the columns.
     split: usize,
     x_stages: usize,
@@ -168,6 +167,7 @@ struct DeviceArgs {
     factors: *const f32,
     k: u32,
     num_rows: u32,
+    height: u32,
     num_parts: u32,
 }
 
@@ -176,46 +176,47 @@ impl Wide {
     fn of(products: &[(&Desc, &Args)], num_rows: usize, queue: &Queue) -> Self {
         let (weight, k) = products.first().map_or((DType::Q8_0, CHUNK), |(desc, _)| (desc.weight, desc.k));
         let rows = ROWS.into_iter().find(|&rows| rows >= num_rows).unwrap_or(ROWS[ROWS.len() - 1]);
-        let num_parts = num_rows.div_ceil(rows);
-        let (chunks, num_sms) = (k.div_ceil(CHUNK), queue.num_sms() as usize);
+        let (num_parts, chunks) = (num_rows.div_ceil(rows), k.div_ceil(CHUNK));
+        // Two blocks hide each other's waits; with more rows both would ask the second cache for too much of x.
+        let (warps, per_sm) = if rows <= 32 { (8, 2) } else { (16, 1) };
         // Clusters are not emulated.
-        let clusters = if queue.is_emulated() { &CLUSTERS[..1] } else { &CLUSTERS };
-        let ways = WARPS.into_iter().flat_map(|warps| clusters.iter().map(move |&(split, room)| (warps, split, room)));
-        let time = |&(warps, split, room): &(usize, usize, usize)| {
-            let num_clusters = num_bands(products, warps) * num_parts;
-            let waves = num_clusters.div_ceil(room.min(num_sms) * 16 / warps);
-            // Tenths of what a large block takes for a chunk; two small ones share a multiprocessor, unless one has it alone.
-            let chunk = match (warps, num_clusters * split <= num_sms) {
-                (8, true) if split == 1 => 7,
-                (8, true) => 9,
-                _ => 10,
-            };
-            waves * chunks.div_ceil(split) * chunk + 10 + split
+        let most_split = if queue.is_emulated() { 1 } else { MOST_SPLIT.min(chunks) };
+        let time_height_split = |split: usize| {
+            let room = queue.clusters(split, per_sm).max(1);
+            let waves = (num_bands(products, warps) * num_parts).div_ceil(room);
+            let fits = |&height: &usize| num_bands(products, height) * num_parts <= room * waves;
+            // As high as it takes to have room, so that no multiprocessor is without work.
+            let height = (1..=warps).find(fits).unwrap_or(warps);
+            // Tenths of what a block with all its tiles takes for a chunk: what does not depend on their number, sums of
+            // other blocks, and beginning and end.
+            let chunk = 8 * warps + 2 * height;
+            (waves * (chunks.div_ceil(split) * chunk + (10 + split) * warps), height, split)
         };
-        let possible = ways.filter(|&(_, split, _)| split <= chunks);
-        let (warps, split, _) = possible.min_by_key(time).unwrap_or((8, 1, 0));
-        Self::with(weight, rows, warps, split, num_parts, queue)
+        let (_, height, split) = (1..=most_split).map(time_height_split).min().unwrap_or((0, warps, 1));
+        Self { warps, per_sm, height, split, num_parts, ..Self::stages(weight, rows, warps, per_sm, split, queue) }
     }
 
-    fn with(weight: DType, rows: usize, warps: usize, split: usize, num_parts: usize, queue: &Queue) -> Self {
+    /// As many stages as there is room for.
+    fn stages(weight: DType, rows: usize, warps: usize, per_sm: usize, split: usize, queue: &Queue) -> Self {
         let chunk_bytes = Tiling::of(weight).map_or(0, |tiling| tiling.chunk_bytes());
-        // As in `wide.cu`.
-        let pairs = if rows == 128 { 1 } else { 4 };
-        let (x_bytes, w_bytes, table_bytes) = (pairs * 128 * rows, warps * chunk_bytes, warps * TABLE_BYTES);
-        let stages = |(per_sm, w_stages): (usize, usize)| {
-            let room = (queue.shared_bytes() / per_sm).saturating_sub(RESERVED_BYTES + table_bytes);
-            // Weights are asked for no later than the activations that they are multiplied with.
-            let most = 2 + (4 * (w_stages - 1) / pairs).min(4);
-            let x_stages = (room.saturating_sub(w_stages * w_bytes) / x_bytes).min(most);
-            (x_stages >= 3).then_some((per_sm, x_stages, w_stages))
+        let (w_bytes, table_bytes) = (warps * chunk_bytes, warps * table_bytes(weight));
+        let room = (queue.shared_bytes() / per_sm).saturating_sub(RESERVED_BYTES + table_bytes);
+        let fits = |(least, pairs, w_stages): (usize, usize, usize)| {
+            let x_bytes = pairs * 128 * rows;
+            let x_stages = (room.saturating_sub(w_stages * w_bytes) / x_bytes).min(2 + 4 / pairs);
+            let shared_bytes = x_stages * x_bytes + w_stages * w_bytes + table_bytes;
+            (x_stages >= least).then_some((pairs, x_stages, w_stages, shared_bytes))
         };
-        let most = if rows >= 64 { 3 } else { 4 };
-        let ways = [16 / warps, 1].into_iter();
-        let mut ways = ways.flat_map(|per_sm| (2..=most).rev().map(move |w_stages| (per_sm, w_stages)));
-        let (per_sm, x_stages, w_stages) = ways.find_map(stages).unwrap_or((1, 3, 2));
+        let most_pairs = if rows == 128 { 2 } else { 4 };
+        // Stages of x at least: better three; more than `SETS` of `wide.cu`.
+        let least = if rows == 64 { &[3][..] } else { &[3, 2] };
+        let ways = least.iter().flat_map(|&least| [4, 2, 1].map(|pairs| (least, pairs)));
+        let ways = ways.filter(|&(_, pairs)| pairs <= most_pairs);
+        let mut ways = ways.flat_map(|(least, pairs)| [4, 3, 2].map(|w_stages| (least, pairs, w_stages)));
+        let (pairs, x_stages, w_stages, shared_bytes) = ways.find_map(fits).unwrap_or((1, 3, 2, room));
         let parts_bytes = if split > 1 { warps * TILE * rows * size_of::<f32>() } else { 0 };
-        let shared_bytes = (x_stages * x_bytes + w_stages * w_bytes + table_bytes).max(parts_bytes);
-        Self { rows, warps, per_sm, split, x_stages, w_stages, shared_bytes, num_parts }
+        let shared_bytes = shared_bytes.max(parts_bytes);
+        Self { rows, warps, per_sm, pairs, height: warps, split, x_stages, w_stages, shared_bytes, num_parts: 1 }
     }
 
     unsafe fn launch(&self, products: &[(&Desc, &Args)], launcher: &Launcher<'_>) -> Result<(), CudaError> {
@@ -232,7 +233,7 @@ impl Wide {
                 n: desc.n as u32,
                 first_band,
             };
-            first_band += num_bands(&[*product], self.warps) as u32;
+            first_band += num_bands(&[*product], self.height) as u32;
         }
         let device_args = DeviceArgs {
             matrices,
@@ -240,6 +241,7 @@ impl Wide {
             factors: factors(desc, args),
             k: desc.k as u32,
             num_rows: args.num_rows as u32,
+            height: self.height as u32,
             num_parts: self.num_parts as u32,
         };
         let constants = [
@@ -247,6 +249,7 @@ impl Wide {
             ("ROWS", self.rows as i64),
             ("WARPS", self.warps as i64),
             ("PER_SM", self.per_sm as i64),
+            ("PAIRS", self.pairs as i64),
             ("SPLIT", self.split as i64),
             ("X_STAGES", self.x_stages as i64),
             ("W_STAGES", self.w_stages as i64),
@@ -259,7 +262,15 @@ impl Wide {
     }
 }
 
-/// Bands of 16 `warps` rows of all matrices.
-fn num_bands(products: &[(&Desc, &Args)], warps: usize) -> usize {
-    products.iter().map(|(desc, _)| desc.n.div_ceil(TILE * warps)).sum()
+/// Bands of `height` tiles of all matrices.
+fn num_bands(products: &[(&Desc, &Args)], height: usize) -> usize {
+    products.iter().map(|(desc, _)| desc.n.div_ceil(TILE * height)).sum()
+}
+
+/// Bytes of the decoded scales of a warp, `SCALE_TABLE_BYTES`: none where they are halves as they lie in a chunk.
+const fn table_bytes(weight: DType) -> usize {
+    match weight {
+        DType::Q4_0 | DType::Q5_0 | DType::Q8_0 | DType::IQ4_NL => 0,
+        _ => GROUPS * 8 * 16,
+    }
 }

@@ -21,9 +21,12 @@ __device__ __forceinline__ u32 fma_halves(u32 a, u32 b, u32 c) {
     return on_halves(a, [](float x, float y, float z) { return fmaf(x, y, z); }, b, c);
 }
 __device__ __forceinline__ u32 both_halves(float value) { return floats_to_halves(value, value); }
+__device__ __forceinline__ u32 low_twice(u32 two) { return (two & 0xffff) | two << 16; }
+__device__ __forceinline__ u32 high_twice(u32 two) { return (two & 0xffff0000) | two >> 16; }
 
 typedef const u8* Slab;
 __device__ __forceinline__ Slab slab_at(const u8* at) { return at; }
+__device__ __forceinline__ Slab slab_after(Slab slab, u32 bytes) { return slab + bytes; }
 __device__ __forceinline__ void multiply_slab(float sums[ROWS / 8][4], Halves& w, Slab slab) {
     int lane = threadIdx.x % 32, t = lane % 4;
     for (int step = 0; step < 4; step++)
@@ -56,12 +59,24 @@ __device__ __forceinline__ u32 both_halves(float value) {
     asm("cvt.rn.f16x2.f32 %0, %1, %1;" : "=r"(out) : "f"(value));
     return out;
 }
+// One of two halves as both: no instruction where it is a factor.
+__device__ __forceinline__ u32 low_twice(u32 two) {
+    u32 out;
+    asm("{\n.reg .b16 low, high;\nmov.b32 {low, high}, %1;\nmov.b32 %0, {low, low};\n}" : "=r"(out) : "r"(two));
+    return out;
+}
+__device__ __forceinline__ u32 high_twice(u32 two) {
+    u32 out;
+    asm("{\n.reg .b16 low, high;\nmov.b32 {low, high}, %1;\nmov.b32 %0, {high, high};\n}" : "=r"(out) : "r"(two));
+    return out;
+}
 
 // Where a slab lies, as `wgmma` wants it told: swizzled rows of 128 bytes, eight of them 1024 bytes from the next eight.
 typedef u64 Slab;
 __device__ __forceinline__ Slab slab_at(const u8* at) {
     return (u64)((u32)__cvta_generic_to_shared(at) >> 4) | 1ull << 16 | 64ull << 32 | 1ull << 62;
 }
+__device__ __forceinline__ Slab slab_after(Slab slab, u32 bytes) { return slab + bytes / 16; }
 
 #define FOUR(j) "+f"(sums[j][0]), "+f"(sums[j][1]), "+f"(sums[j][2]), "+f"(sums[j][3])
 #define EIGHT(j) FOUR(j), FOUR(j + 1)
@@ -135,30 +150,45 @@ __device__ __forceinline__ void show_copies() { asm volatile("fence.proxy.async.
 #define ONES 0x3c003c00
 #define THOUSAND 0x64006400 // twice 1024: what lies in the low bits of it counts one by one
 
+// Types whose scales are halves as they lie in a chunk.
+#define PLAIN (BLOCK_LEN == 32 && !HAS_MINS && TYPE != MXFP4_)
+
 // Scales of a chunk as halves, decoded once for all lanes that need them: per group and g what rows g and g + 8 are to be
 // multiplied with and what is to be added, each twice; of groups of two halves the factors of both halves of row g, then
 // of row g + 8.
-#define SCALE_TABLE_BYTES (GROUPS * 8 * 16)
+#define SCALE_TABLE_BYTES (PLAIN ? 0 : GROUPS * 8 * 16)
 
+#if PLAIN
+// What is behind the last of `there` columns may be anything: their scales become zeros.
+__device__ __forceinline__ void decode_scales(u8* at, u8*, u32 lane, int there) {
+    if (there < 256)
+        for (u32 i = lane; i < GROUPS * 8; i += 32)
+            if (32 * (int)(i / 8) >= there) ((u32*)at)[i] = 0;
+}
+#else
 // Lane 8 pair + g makes those of rows g and g + 8 in both groups of the pair; there are `there` columns from the chunk on.
-__device__ __forceinline__ void decode_scales(const u8* at, u8* table, u32 lane, int there) {
+__device__ __forceinline__ void decode_scales(u8* at, u8* table, u32 lane, int there) {
     u32 g = lane % 8, pair = lane / 8;
 #pragma unroll
     for (int row = 0; row < 2; row++) {
+#if TYPE == Q4_K_ || TYPE == Q5_K_
+        // Both fields at one time, as both heads lie.
+        uint4 word = ((const uint4*)at)[g + 8 * row];
+        u32 last = last_fields(word.y, word.z, word.w);
+        u32 both = pair & 1 ? (pair & 2 ? last : word.z) : (pair & 2 ? word.w : word.y);
+#pragma unroll
+        for (int odd = 0; odd < 2; odd++) {
+            u32 fields = both >> 12 * odd, value = (fields & 63) | (fields << 10 & 63 << 16) | THOUSAND;
+            value = fma_halves(fma_halves(value, ONES, 0xe400e400), word.x, 0x80008000);
+            uint2 words = make_uint2(low_twice(value), high_twice(value) ^ 0x80008000);
+            *(uint2*)(table + (2 * pair + odd) * 128 + 16 * g + 8 * row) = words;
+        }
+#else
         float scale[2][2]; // by group of the pair, and half of the group
 #if HAS_MINS
         float min[2];
 #endif
-#if TYPE == Q4_K_ || TYPE == Q5_K_
-        uint4 word = ((const uint4*)at)[g + 8 * row];
-        float2 heads = halves_to_floats(word.x);
-        u32 both = pair == 0 ? word.y : pair == 1 ? word.z : pair == 2 ? word.w : last_fields(word.y, word.z, word.w);
-#pragma unroll
-        for (int odd = 0; odd < 2; odd++) {
-            scale[odd][0] = (__uint_as_float((both >> 12 * odd & 63) | TWO_23_BITS) - TWO_23) * heads.x;
-            min[odd] = (__uint_as_float((both >> (12 * odd + 6) & 63) | TWO_23_BITS) - TWO_23) * heads.y;
-        }
-#elif TYPE == Q6_K_
+#if TYPE == Q6_K_
         u32 word = ((const u32*)at)[4 * (g + 8 * row) + pair];
         float head = half_to_float(((const u16*)(at + 256))[2 * g + row]);
 #pragma unroll
@@ -200,8 +230,10 @@ __device__ __forceinline__ void decode_scales(const u8* at, u8* table, u32 lane,
 #endif
             *(uint2*)(table + (2 * pair + odd) * 128 + 16 * g + 8 * row) = words;
         }
+#endif
     }
 }
+#endif
 
 // Codes that fill a byte from the top are STEPs of 1; less 1024 of them, and 128 where they have a sign.
 #if HIGH == 128
@@ -228,8 +260,8 @@ __device__ __forceinline__ Marks marks() {
 #endif
 }
 
-// Weights of pair `pair` of a chunk, given its scales.
-__device__ __forceinline__ Halves weights_of(const u8* chunk, u32 pairs, int pair, const u8* table, u32 lane, const Marks& mark) {
+// Weights of pair `pair` of a chunk, given its scales: where they lie, or where they were decoded to.
+__device__ __forceinline__ Halves weights_of(const u8* chunk, u32 pairs, int pair, const u8* scales_at, u32 lane, const Marks& mark) {
     Halves out;
     u32 g = lane / 4;
 #if NIBBLES
@@ -241,8 +273,13 @@ __device__ __forceinline__ Halves weights_of(const u8* chunk, u32 pairs, int pai
 #endif
 #pragma unroll
     for (int odd = 0; odd < 2; odd++) {
-        uint4 scales = *(const uint4*)(table + (2 * pair + odd) * 128 + 16 * g);
+#if PLAIN
+        u32 both = *(const u32*)(scales_at + (2 * pair + odd) * 32 + 4 * g);
+        u32 factor[2] = {low_twice(both), high_twice(both)}, more[2] = {0, 0};
+#else
+        uint4 scales = *(const uint4*)(scales_at + (2 * pair + odd) * 128 + 16 * g);
         u32 factor[2] = {scales.x, scales.z}, more[2] = {scales.y, scales.w};
+#endif
 #if HALVES == 2
         // A lane has columns 4 t and 16 + 4 t, and is to have 8 t: of two rounds of exchange every lane gives one of its
         // words in each. Its new columns are of one half.

@@ -1,5 +1,5 @@
-// out[r, n] = f[r] Σ_k x[r, k] w[n, k] (+ bias[n]) for some rows of activations that are halves. A block computes 16 WARPS
-// rows of weights, a tile per warp, and ROWS rows of x. SPLIT blocks that follow one another are a cluster: each multiplies
+// out[r, n] = f[r] Σ_k x[r, k] w[n, k] (+ bias[n]) for some rows of activations that are halves. A block computes a band of
+// weights, a tile per warp or of fewer, and ROWS rows of x. SPLIT blocks that follow one another are a cluster: each multiplies
 // its part of the columns, then they add up out of each other's shared memory, in order.
 // Several matrices of as many columns may be multiplied with the same x: their bands follow one another.
 struct Matrix {
@@ -16,21 +16,23 @@ struct Args {
     const float* factors;
     u32 k;
     u32 num_rows;
+    u32 height;    // tiles of a band
     u32 num_parts; // parts of the rows of x, which are next to each other among the blocks
 };
 
 #define THREADS (32 * WARPS)
-// Pairs of groups of x that are copied at one time, and how long before they are multiplied: the products of one time may be
-// under way while the next one's begin.
-#define PAIRS (ROWS == 128 ? 1 : 4)
+// What is copied of x at one time: PAIRS pairs of groups.
 #define X_BYTES (PAIRS * SLAB_BYTES)
-#define AHEAD (X_STAGES - 2)
 #define STAGES_PER_CHUNK (GROUPS / 2 / PAIRS)
+// Sets of halves that a warp makes in turns while tensor cores have the others. More than one pays for 64 rows alone.
+#define SETS (ROWS == 64 ? 2 : 1)
+// How long before they are multiplied copies of x begin: those of SETS - 1 stages may still be under way.
+#define AHEAD (X_STAGES - SETS)
 // What a thread holds.
 #define PARTS (ROWS / 2)
 
 #ifdef EMULATED
-__device__ __forceinline__ void copy_16_or_zeros(u8* to, const void* from, bool there) {
+__device__ __forceinline__ void copy_16_or_zeros(Shared to, const void* from, bool there) {
     *(uint4*)to = there ? *(const uint4*)from : uint4{0, 0, 0, 0};
 }
 __device__ __forceinline__ void meet_cluster() {}
@@ -38,9 +40,8 @@ __device__ __forceinline__ float of_block(const float* at, u32 rank) { return *a
 #define WIDE_SHARED static __attribute__((aligned(1024))) u8 shared[256 << 10]
 #define CLUSTER
 #else
-__device__ __forceinline__ void copy_16_or_zeros(u8* to, const void* from, bool there) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((u32)__cvta_generic_to_shared(to)), "l"(from),
-                 "r"(there ? 16 : 0) : "memory");
+__device__ __forceinline__ void copy_16_or_zeros(Shared to, const void* from, bool there) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0) : "memory");
 }
 __device__ __forceinline__ void meet_cluster() {
     asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
@@ -58,7 +59,9 @@ __device__ __forceinline__ float of_block(const float* at, u32 rank) {
 
 extern "C" __global__ void CLUSTER __launch_bounds__(THREADS, PER_SM) matmul_wide(Args args) {
     WIDE_SHARED; // X_STAGES of x, then of each warp W_STAGES chunks and the scales of one
-    u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    __shared__ u64 all_gates[WARPS][W_STAGES];
+    // The same for all lanes, which the compiler is to know.
+    u32 warp = __shfl_sync(FULL, threadIdx.x / 32, 0), lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     u32 rank = blockIdx.x % SPLIT, part = blockIdx.x / SPLIT % args.num_parts, band = blockIdx.x / SPLIT / args.num_parts;
     Matrix matrix = args.matrices[0];
     if (band >= args.matrices[1].first_band) matrix = args.matrices[1];
@@ -66,77 +69,88 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS, PER_SM) matmul_wid
     u32 tiles = (matrix.n + TILE - 1) / TILE, chunks = (args.k + 255) / 256;
     u32 begin = rank * chunks / SPLIT, end = (rank + 1) * chunks / SPLIT;
     u32 row0 = part * ROWS, num_rows = min(args.num_rows - row0, (u32)ROWS);
-    u32 tile = (band - matrix.first_band) * WARPS + warp;
-    const u8* weights = matrix.tiles + tile * tile_bytes(args.k);
+    u32 tile = (band - matrix.first_band) * args.height + warp;
+    bool mine = warp < args.height && tile < tiles; // the other warps compute what nobody asks for
     u8* ring = shared + X_STAGES * X_BYTES + warp * (W_STAGES * CHUNK_BYTES + SCALE_TABLE_BYTES);
     u8* table = ring + W_STAGES * CHUNK_BYTES;
 
-    auto copy_weights = [&](u32 chunk) {
-        if (chunk < end && tile < tiles)
-            copy_chunk(ring + (chunk - begin) % W_STAGES * CHUNK_BYTES, weights + (u64)chunk * CHUNK_BYTES,
-                       pairs_of(args.k, chunk) * PAIR_BYTES, lane);
+    Shared ring_at = shared_at(ring), gates = shared_at(all_gates[warp]);
+    const u8* weights = matrix.tiles + tile * tile_bytes(args.k) + (u64)begin * CHUNK_BYTES;
+    auto copy_weights = [&](u32 chunk, u32 slot) {
+        if (!mine || chunk >= end || lane != 0) return;
+        copy_through(ring_at + slot * CHUNK_BYTES, weights, pairs_of(args.k, chunk) * PAIR_BYTES, gates + 8 * slot);
+        weights += CHUNK_BYTES;
     };
-    // Pieces of 16 bytes; eight threads copy a row of a slab.
-    auto copy_x = [&](u32 stage) {
-        u32 chunk = begin + stage / STAGES_PER_CHUNK, column = 256 * chunk + stage % STAGES_PER_CHUNK * (64 * PAIRS);
-        u8* to = shared + stage % X_STAGES * X_BYTES;
-#pragma unroll
-        for (u32 i = 0; i < (X_BYTES / 16 + THREADS - 1) / THREADS; i++) {
-            u32 index = i * THREADS + threadIdx.x, slab = index / (8 * ROWS), row = index / 8 % ROWS, piece = index % 8;
-            u32 at = column + 64 * slab + 8 * piece;
-            bool there = chunk < end && row < num_rows && at < args.k;
-            if (X_BYTES / 16 % THREADS == 0 || index < X_BYTES / 16)
-                copy_16_or_zeros(to + slab * SLAB_BYTES + SWIZZLE(row, piece),
-                                 args.x + (there ? (u64)(row0 + row) * args.k + at : 0), there);
-        }
-    };
+    if (lane == 0)
+        for (u32 i = 0; i < W_STAGES; i++) make_gate(gates + 8 * i);
+    gates_are_made();
+    for (u32 i = 0; i < W_STAGES; i++) copy_weights(begin + i, i);
 
+    // Pieces of 16 bytes; eight threads copy a row of a slab.
+    constexpr u32 AT_ONCE = THREADS / 8;
+    u32 first_row = threadIdx.x / 8 % ROWS, first_slab = threadIdx.x / 8 / ROWS, piece = threadIdx.x % 8;
+    u32 first_column = 256 * begin + 64 * first_slab + 8 * piece, x_to = 0;
+    Shared my_place = shared_at(shared + first_slab * SLAB_BYTES + SWIZZLE(first_row, piece));
+    const u16* x = args.x + (u64)(row0 + first_row) * args.k + first_column;
+    int left = (int)args.k - (int)first_column;
+    u32 stage = 0, num_stages = (end - begin) * STAGES_PER_CHUNK;
+    auto copy_x = [&](u32 stage) {
+        if (stage < num_stages) {
 #pragma unroll
-    for (u32 i = 0; i < W_STAGES - 1; i++) copy_weights(begin + i);
+            for (u32 i = 0; i < PAIRS * ROWS / AT_ONCE; i++) {
+                u32 slab = i * AT_ONCE / ROWS, row = i * AT_ONCE % ROWS;
+                bool there = first_row + row < num_rows && (int)(64 * slab) < left;
+                copy_16_or_zeros(my_place + x_to + slab * SLAB_BYTES + 128 * row, x + (u64)row * args.k + 64 * slab, there);
+            }
+        }
+        commit();
+        x += 64 * PAIRS, left -= 64 * PAIRS;
+        x_to = x_to == (X_STAGES - 1) * X_BYTES ? 0 : x_to + X_BYTES;
+    };
     wait_for_inputs();
 #pragma unroll
-    for (u32 i = 0; i < AHEAD; i++) {
-        copy_x(i);
-        commit();
-    }
+    for (u32 i = 0; i < AHEAD; i++) copy_x(i);
 
     float sums[ROWS / 8][4] = {};
     keep(sums);
-    Halves w;
+    Halves sets[SETS];
     Marks mark = marks();
-    u32 stage = 0;
+    Slab slabs = slab_at(shared);
+    u32 slot = 0, turn = 0;
     for (u32 chunk = begin; chunk < end; chunk++) {
-        const u8* at = ring + (chunk - begin) % W_STAGES * CHUNK_BYTES;
+        u8* at = ring + slot * CHUNK_BYTES;
         u32 pairs = pairs_of(args.k, chunk);
+        u8 *scales = at + pairs * (LOW + HIGH), *scales_at = PLAIN ? scales : table;
+        if (mine) pass(gates + 8 * slot, turn);
+        decode_scales(scales, table, lane, (int)args.k - (int)(256 * chunk));
+        __syncwarp();
 #pragma unroll
         for (int pair = 0; pair < GROUPS / 2; pair++) {
+            Halves& w = sets[pair % SETS];
+            products_done<SETS - 1>();
+            used(w);
+            w = weights_of(at, pairs, pair, scales_at, lane, mark);
             if (pair % PAIRS == 0) {
                 arrived<AHEAD - 1>();
                 show_copies();
                 __syncthreads();
-                if (pair == 0) copy_weights(chunk + W_STAGES - 1);
                 copy_x(stage + AHEAD);
-                commit();
+                if (stage > 0) slabs = stage % X_STAGES == 0 ? slab_at(shared) : slab_after(slabs, X_BYTES);
                 stage++;
             }
-            if (pair == 0) {
-                decode_scales(at + pairs * (LOW + HIGH), table, lane, (int)args.k - (int)(256 * chunk));
-                __syncwarp();
-            }
-            // Other warps keep the tensor cores busy while this one makes its weights.
-            products_done<0>();
-            used(w);
-            w = weights_of(at, pairs, pair, table, lane, mark);
-            multiply_slab(sums, w, slab_at(shared + (stage - 1) % X_STAGES * X_BYTES + pair % PAIRS * SLAB_BYTES));
+            multiply_slab(sums, w, slab_after(slabs, pair % PAIRS * SLAB_BYTES));
         }
         __syncwarp();
+        copy_weights(chunk + W_STAGES, slot);
+        if (++slot == W_STAGES) slot = 0, turn ^= 1;
     }
     products_done<0>();
-    used(w);
+#pragma unroll
+    for (int i = 0; i < SETS; i++) used(sets[i]);
 
     auto store = [&](u32 index, float sum) {
         u32 i = index % 4, j = index / 4, n = tile * TILE + g + 8 * (i / 2), row = 8 * j + 2 * t + i % 2;
-        if (n < matrix.n && row < num_rows)
+        if (mine && n < matrix.n && row < num_rows)
             matrix.out[(u64)(row0 + row) * matrix.n + n] =
                 sum * args.factors[row0 + row] + (matrix.bias ? matrix.bias[n] : 0.0f);
     };
