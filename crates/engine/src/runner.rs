@@ -145,6 +145,18 @@ impl Runner {
         Ok(runner)
     }
 
+    /// Has the GPU measure what choices within kernels depend on, once for a device; the steps concerned say so.
+    fn measure(&mut self) -> Result<(), model::Error> {
+        let Some(side) = self.executor.gpu_mut() else { return Ok(()) };
+        for plan in &mut self.plans {
+            side.measure(&plan.program).map_err(device::Error::from)?;
+            for (step, info) in plan.program.steps.iter().zip(&mut plan.info) {
+                info.reason.extend(side.note(step.as_ref()).map(|note| format!("; {note}")));
+            }
+        }
+        Ok(())
+    }
+
     /// Has the GPU compile the kernels of all plans. A kernel that does not compile is off, and others take its place.
     fn rehearse(&mut self) -> Result<(), model::Error> {
         while let Some(side) = self.executor.gpu_mut() {
@@ -165,6 +177,7 @@ impl Runner {
             self.executor.reserve(arena_bytes)?;
             self.watch.tell(Notice::Fallback { what: id.to_owned(), why });
         }
+        self.measure()?;
         if let Some(why) = self.executor.gpu().and_then(DeviceSide::apart) {
             let (what, why) = ("what does several steps at once".to_owned(), why.to_string());
             self.watch.tell(Notice::Fallback { what, why });

@@ -35,6 +35,17 @@ impl KernelCache {
         let _ = kept.and_then(|()| self.put(&format!("{key}.cubin"), &compiled.cubin));
     }
 
+    /// The figure that was kept under `key`.
+    pub(super) fn figure(&self, key: &str) -> Option<usize> {
+        std::fs::read_to_string(self.folder.join(format!("{key}.figure"))).ok()?.trim().parse().ok()
+    }
+
+    /// Keeps a figure; as [`KernelCache::store`].
+    pub(super) fn keep_figure(&self, key: &str, figure: usize) {
+        let _ = std::fs::create_dir_all(&self.folder);
+        let _ = self.put(&format!("{key}.figure"), format!("{figure}\n").as_bytes());
+    }
+
     /// Writes a file that others see whole or not at all.
     fn put(&self, name: &str, bytes: &[u8]) -> std::io::Result<()> {
         let unfinished = self.folder.join(format!("{name}.{}", std::process::id()));
@@ -67,7 +78,10 @@ mod tests {
         cache.store("add-1", "source", &compiled);
         assert_eq!(cache.load("add-1"), Some(compiled));
         assert_eq!(std::fs::read(folder.join("add-1.cu")).unwrap(), b"source");
-        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 3, "nothing unfinished is left");
+        assert_eq!(cache.figure("rows-1"), None);
+        cache.keep_figure("rows-1", 512);
+        assert_eq!(cache.figure("rows-1"), Some(512));
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 4, "nothing unfinished is left");
         std::fs::remove_dir_all(folder).unwrap();
     }
 

@@ -49,6 +49,18 @@ impl Jit {
         self.arch
     }
 
+    /// A figure that was measured on a device of this name with kernels of `source`; only with the cache on disk.
+    pub(super) fn figure(&self, name: &str, source: &Source, gpu: &str) -> Option<usize> {
+        self.cache.as_ref()?.figure(&figure_key(name, source, gpu))
+    }
+
+    /// Keeps such a figure.
+    pub(super) fn keep_figure(&self, name: &str, source: &Source, gpu: &str, figure: usize) {
+        if let Some(cache) = &self.cache {
+            cache.keep_figure(&figure_key(name, source, gpu), figure);
+        }
+    }
+
     /// The code of `source` with these constants.
     ///
     /// # Errors
@@ -73,6 +85,11 @@ impl Jit {
         }
         Ok(compiled)
     }
+}
+
+/// Another device, another version or other kernels have other figures.
+fn figure_key(name: &str, source: &Source, gpu: &str) -> String {
+    key(name, &[gpu, env!("CARGO_PKG_VERSION"), &source.parts.concat()])
 }
 
 /// What messages call a source with its constants.

@@ -24,4 +24,4 @@ pub use graph::{Event, Graph};
 pub use jit::{Compiled, Constant, Jit, Source};
 pub use libraries::Libraries;
 pub use memory::{Memory, Pinned};
-pub use queue::{FaultPlace, Grid, Kernel, Queue, Report, StandIn};
+pub use queue::{FaultPlace, Figure, Grid, Kernel, Queue, Report, StandIn};

@@ -5,6 +5,7 @@
 //! memory is taken once steps run.
 
 mod clusters;
+mod figures;
 mod kernel;
 mod memory;
 mod modules;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use cudarc::driver::sys::{self, CUstream, CUstream_flags};
 
 use self::clusters::Clusters;
+use self::figures::Figures;
 use self::modules::Modules;
 use super::blas::Blas;
 use super::error::{CudaError, check};
@@ -26,6 +28,7 @@ use super::jit::{Jit, title};
 use super::libraries::Libraries;
 use super::memory::Memory;
 
+pub use self::figures::Figure;
 pub use self::kernel::{FaultPlace, Grid, Kernel, StandIn};
 pub use self::modules::Report;
 
@@ -39,6 +42,7 @@ pub struct Queue {
     stand_in: Option<Box<dyn StandIn>>,
     modules: Modules,
     clusters: Clusters,
+    figures: Figures,
     scratch: RefCell<Option<Memory>>,
     counters: RefCell<Option<Memory>>,
     /// Scratch of a queue without a device.
@@ -88,6 +92,7 @@ impl Queue {
             stand_in: None,
             modules: Modules::default(),
             clusters: Clusters::default(),
+            figures: Figures::default(),
             scratch: RefCell::default(),
             counters: RefCell::default(),
             host_scratch: RefCell::default(),

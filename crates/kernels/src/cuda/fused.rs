@@ -43,16 +43,16 @@ const MOST_ROPE_ROWS: usize = 128;
 
 /// What the first of `steps` can be done together with in a step of that frame: not where some threads would write what
 /// others have yet to read. Where kernels are only compiled, what can be done together in some frame.
-pub(crate) fn find<'a>(steps: &'a [Box<dyn Run>], frame: &Frame, rehearsing: bool) -> Option<Fused<'a>> {
+pub(crate) fn find<'a>(steps: &'a [Box<dyn Run>], frame: &Frame, queue: &Queue) -> Option<Fused<'a>> {
     norm(steps)
-        .or_else(|| products(steps, frame, rehearsing))
+        .or_else(|| products(steps, frame, queue))
         .or_else(|| glu(steps))
         .or_else(|| rope(steps).filter(|_| frame.num_rows <= MOST_ROPE_ROWS))
         .filter(|fused| !fused.overwrites(frame))
 }
 
 /// Step `index`, if it is of that op and on one of the op's own kernels for devices.
-fn step<O: Op>(steps: &[Box<dyn Run>], index: usize) -> Option<&Step<O>> {
+pub(crate) fn step<O: Op>(steps: &[Box<dyn Run>], index: usize) -> Option<&Step<O>> {
     let step = steps.get(index)?.as_any().downcast_ref::<Step<O>>()?;
     let mut own = O::VARIANTS.iter().filter(|variant| variant.place() == Place::Cuda);
     own.any(|own| own.id == step.variant.id).then_some(step)
@@ -74,9 +74,9 @@ fn norm(steps: &[Box<dyn Run>]) -> Option<Fused<'_>> {
     (add.is_some() || quantize.is_some()).then_some(Fused::Norm { add, norm, quantize })
 }
 
-fn products<'a>(steps: &'a [Box<dyn Run>], frame: &Frame, rehearsing: bool) -> Option<Fused<'a>> {
+fn products<'a>(steps: &'a [Box<dyn Run>], frame: &Frame, queue: &Queue) -> Option<Fused<'a>> {
     let all = || (0..steps.len()).map_while(|index| step::<Matmul>(steps, index));
-    let count = cuda_wide::together(all(), frame, rehearsing);
+    let count = cuda_wide::together(all(), frame, queue);
     (count > 1).then(|| Fused::Products(all().take(count).collect()))
 }
 
@@ -310,6 +310,8 @@ fn factors(quantize: &Step<Quantize>, frame: &Frame) -> *mut f32 {
 
 #[cfg(test)]
 mod tests {
+    use device::cuda::{Arch, Jit, Libraries};
+
     use super::*;
     use crate::launch::{RowSet, Weight};
     use crate::ops::{add, glu, norm};
@@ -337,7 +339,8 @@ mod tests {
     }
 
     fn length(steps: &[Box<dyn Run>]) -> usize {
-        find(steps, &frame(), false).map_or(1, |fused| fused.len())
+        let queue = Queue::compile_only(Jit::new(&Libraries::open(&[]), Arch { major: 8, minor: 0 }, None));
+        find(steps, &frame(), &queue).map_or(1, |fused| fused.len())
     }
 
     #[test]

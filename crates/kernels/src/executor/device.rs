@@ -19,7 +19,9 @@ use self::transfer::Kept;
 use super::{Program, StepInputs};
 use crate::cuda::{DeviceWeights, HostWeight, Launcher, best_token, fused, look_over};
 use crate::fault::{Faults, Finding};
-use crate::launch::{Frame, KvFrame, KvView, Run};
+use crate::launch::{Frame, KvFrame, KvView, Run, Step};
+use crate::ops::Matmul;
+use crate::ops::matmul::cuda_crossover;
 use crate::variant::Place;
 
 pub use self::graphs::Graphs;
@@ -193,6 +195,23 @@ impl DeviceSide {
         done
     }
 
+    /// Measures what choices within the kernels of a plan depend on, unless that was done on this device before.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn measure(&mut self, program: &Program) -> Result<(), CudaError> {
+        self.queue.enter()?;
+        let launcher = Launcher { queue: &self.queue, weights: &self.weights };
+        let steps = (0..program.steps.len()).filter_map(|index| fused::step::<Matmul>(&program.steps, index));
+        // SAFETY: the plan answers for its slots, which lie in the arena for as many rows; nothing else runs.
+        unsafe { cuda_crossover::measure(steps, self.arena.as_ptr(), program.max_rows, &launcher) }
+    }
+
+    /// What was measured that decides within the kernel of a step.
+    pub fn note(&self, step: &dyn Run) -> Option<String> {
+        cuda_crossover::note(step.as_any().downcast_ref::<Step<Matmul>>()?, &self.queue)
+    }
+
     /// Those of one segment.
     fn rehearse_steps(&mut self, steps: &[Box<dyn Run>], mut rest: Range<usize>, frame: &Frame) -> Result<(), Unfit> {
         while !rest.is_empty() {
@@ -209,7 +228,7 @@ impl DeviceSide {
 
     /// What the first of `steps` is done together with.
     fn fused<'a>(&self, steps: &'a [Box<dyn Run>], frame: &Frame) -> Option<fused::Fused<'a>> {
-        fused::find(steps, frame, self.queue.is_rehearsing()).filter(|_| self.apart.is_none())
+        fused::find(steps, frame, &self.queue).filter(|_| self.apart.is_none())
     }
 
     /// Brings a step's inputs to the device. `views` are the host's, by group; their tables point into

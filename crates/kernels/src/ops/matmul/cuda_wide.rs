@@ -6,6 +6,7 @@ use device::Feature;
 use device::cuda::{CudaError, Grid, Kernel, Queue, Source};
 use gguf::DType;
 
+use super::cuda_crossover::most_rows;
 use super::cuda_half::{self, Activations};
 use super::cuda_tiles::{FRAGMENT, RING, weight_halves};
 use super::{Args, Desc, Input, Matmul};
@@ -25,7 +26,7 @@ pub const WIDE: Variant<Matmul> = Variant {
     launch: Launch::Cuda(launch),
 };
 
-const SOURCE: Source = Source {
+pub(super) const SOURCE: Source = Source {
     name: "matmul_wide",
     parts: &[PRELUDE, BLOCKS, TILES, FRAGMENT, RING, include_str!("tiles/wgmma.cu"), include_str!("tiles/wide.cu")],
 };
@@ -34,8 +35,6 @@ const SOURCE: Source = Source {
 const MOST_MATRICES: usize = 3;
 /// Rows of x that there are kernels for.
 const ROWS: [usize; 4] = [16, 32, 64, 128];
-/// Most rows for which it pays to make halves of the weights anew for each 128 of them.
-const MOST_ROWS: usize = 256;
 /// Most blocks that share the columns, as a cluster.
 const MOST_SPLIT: usize = 8;
 /// Shared memory that the system keeps of every block.
@@ -51,21 +50,28 @@ pub(super) fn compile(launcher: &Launcher<'_>, weight: DType, n: usize, k: usize
         bias: std::ptr::null(),
         x: std::ptr::null(),
         out: std::ptr::null_mut(),
-        num_rows: MOST_ROWS + 1,
+        num_rows: ROWS[ROWS.len() - 1],
     };
     // SAFETY: a queue that rehearses follows no address.
     unsafe { launch(&desc, &args, launcher) }
 }
 
 unsafe fn launch(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), CudaError> {
-    let (queue, m) = (launcher.queue, args.num_rows);
-    if queue.is_rehearsing() || m <= MOST_ROWS || queue.blas().is_err() {
+    let queue = launcher.queue;
+    let anew = args.num_rows <= most_rows(queue) || queue.blas().is_err();
+    if anew || queue.is_rehearsing() {
         // SAFETY: the caller's promise.
         unsafe { multiply(&[(desc, args)], launcher) }?;
     }
-    if m <= MOST_ROWS || queue.blas().is_err() {
+    if anew && !queue.is_rehearsing() {
         return Ok(());
     }
+    // SAFETY: the caller's promise.
+    unsafe { multiply_halves(desc, args, launcher) }
+}
+
+/// The product by way of weights that are halves in memory.
+pub(super) unsafe fn multiply_halves(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), CudaError> {
     let tiles: *const u8 = launcher.weight(args.weight);
     let x = Activations::Given(args.x.cast(), factors(desc, args));
     let weight_halves = |first, rows, out| weight_halves(desc, tiles, launcher, true, [first, rows], out);
@@ -74,7 +80,7 @@ unsafe fn launch(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<()
 }
 
 /// Products of one x that are computed as one: how many of the first of `steps`, which are none or more than one.
-pub(crate) fn together<'a>(steps: impl Iterator<Item = &'a Step<Matmul>>, frame: &Frame, rehearsing: bool) -> usize {
+pub(crate) fn together<'a>(steps: impl Iterator<Item = &'a Step<Matmul>>, frame: &Frame, queue: &Queue) -> usize {
     let mut steps = steps.take(MOST_MATRICES).take_while(|step| step.variant.id == WIDE.id);
     let Some(first) = steps.next() else { return 0 };
     let alike = |other: &&Step<Matmul>| {
@@ -82,7 +88,7 @@ pub(crate) fn together<'a>(steps: impl Iterator<Item = &'a Step<Matmul>>, frame:
         (a.weight, a.k, first.slots.x, first.slots.rows) == (b.weight, b.k, other.slots.x, other.slots.rows)
     };
     let more = steps.take_while(alike).count();
-    let few = rehearsing || frame.rows(first.slots.rows) <= MOST_ROWS;
+    let few = queue.is_rehearsing() || frame.rows(first.slots.rows) <= most_rows(queue);
     if more > 0 && few { 1 + more } else { 0 }
 }
 
@@ -108,7 +114,7 @@ pub(crate) unsafe fn enqueue_together(
 }
 
 /// Products of one x, at most [`MOST_MATRICES`], by one kernel.
-unsafe fn multiply(products: &[(&Desc, &Args)], launcher: &Launcher<'_>) -> Result<(), CudaError> {
+pub(super) unsafe fn multiply(products: &[(&Desc, &Args)], launcher: &Launcher<'_>) -> Result<(), CudaError> {
     let Some((_, Args { num_rows, .. })) = products.first() else { return Ok(()) };
     if !launcher.queue.is_rehearsing() {
         // SAFETY: the caller's promise.

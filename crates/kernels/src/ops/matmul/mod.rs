@@ -4,6 +4,7 @@
 //! (exact plan, float weights) or what `quantize` makes of them.
 
 mod cuda;
+pub(crate) mod cuda_crossover;
 mod cuda_float;
 mod cuda_half;
 mod cuda_tiles;
