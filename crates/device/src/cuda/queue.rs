@@ -156,7 +156,8 @@ impl Queue {
     pub fn clusters(&self, size: usize, per_sm: usize) -> usize {
         let even = per_sm * self.num_sms() as usize / size.max(1);
         let shared_bytes = (self.shared_bytes() / per_sm.max(1)).saturating_sub(RESERVED_BYTES) as u32;
-        let room = self.live.as_ref().and_then(|_| self.clusters.room(&self.modules, &self.jit, size as u32, shared_bytes));
+        let room =
+            self.live.as_ref().and_then(|_| self.clusters.room(&self.modules, &self.jit, size as u32, shared_bytes));
         room.unwrap_or(even).min(even)
     }
 

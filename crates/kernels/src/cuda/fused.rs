@@ -1,6 +1,6 @@
 //! Steps that follow one another on a device as one kernel, found when they are put on the queue: residual addition, norm
-//! and int8 codes or halves; products of one input; gated activation and codes; rotation of queries and keys and the store. Plans know nothing of it, and
-//! the values are those of the steps one by one. Called by `executor/device`.
+//! and int8 codes or halves; products of one input; gated activation and codes; rotation of queries and keys and the store.
+//! Plans know nothing of it, and the values are those of the steps one by one. Called by `executor/device`.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::kv::{KvLayout, KvType};
 use crate::launch::{Frame, Run, Slot, Step};
 use crate::op::Op;
 use crate::ops::glu::Activation;
-use crate::ops::matmul::cuda_wide;
+use crate::ops::matmul::{cuda_float, cuda_wide};
 use crate::ops::quantize::Codes;
 use crate::ops::quantize::cuda::HALVES;
 use crate::ops::rope::Pairing;
@@ -25,8 +25,11 @@ pub(crate) enum Fused<'a> {
     Norm { add: Option<&'a Step<Add>>, norm: &'a Step<Norm>, quantize: Option<&'a Step<Quantize>> },
     Glu { glu: &'a Step<Glu>, quantize: &'a Step<Quantize> },
     Rope { q: &'a Step<Rope>, k: &'a Step<Rope>, store: &'a Step<KvStore> },
-    Products(Vec<&'a Step<Matmul>>),
+    Products(Vec<&'a Step<Matmul>>, EnqueueProducts),
 }
+
+/// Enqueues products of one input as one kernel.
+type EnqueueProducts = unsafe fn(&[&Step<Matmul>], &Frame, &Launcher<'_>) -> Result<(), CudaError>;
 
 const SOURCE: Source = Source { name: "fused", parts: &[PRELUDE, HALVES, include_str!("fused.cu")] };
 const ROPE_SOURCE: Source = Source { name: "fused_rope", parts: &[PRELUDE, FIT, KV, include_str!("fused_rope.cu")] };
@@ -76,8 +79,9 @@ fn norm(steps: &[Box<dyn Run>]) -> Option<Fused<'_>> {
 
 fn products<'a>(steps: &'a [Box<dyn Run>], frame: &Frame, queue: &Queue) -> Option<Fused<'a>> {
     let all = || (0..steps.len()).map_while(|index| step::<Matmul>(steps, index));
-    let count = cuda_wide::together(all(), frame, queue);
-    (count > 1).then(|| Fused::Products(all().take(count).collect()))
+    let (wide, float) = (cuda_wide::together(all(), frame, queue), cuda_float::together(all()));
+    let fused = |count, enqueue| (count > 1).then(|| Fused::Products(all().take(count).collect(), enqueue));
+    fused(wide, cuda_wide::enqueue_together as EnqueueProducts).or_else(|| fused(float, cuda_float::enqueue_together))
 }
 
 fn glu(steps: &[Box<dyn Run>]) -> Option<Fused<'_>> {
@@ -182,13 +186,13 @@ impl Fused<'_> {
             Fused::Norm { add, quantize, .. } => 1 + usize::from(add.is_some()) + usize::from(quantize.is_some()),
             Fused::Glu { .. } => 2,
             Fused::Rope { .. } => 3,
-            Fused::Products(steps) => steps.len(),
+            Fused::Products(steps, _) => steps.len(),
         }
     }
 
     /// Whether its kernel is none of those of its steps.
     pub(crate) fn has_own_kernel(&self) -> bool {
-        !matches!(self, Fused::Products(_))
+        !matches!(self, Fused::Products(..))
     }
 
     /// Whether what it writes lies where it reads: plans may reuse places of values that are dead between the steps.
@@ -209,8 +213,8 @@ impl Fused<'_> {
             Fused::Glu { glu, quantize } => [glu.slots.gate, glu.slots.up]
                 .iter()
                 .any(|&slot| meet(&range(slot, glu.slots.rows, 4 * glu.desc.width), &codes(quantize))),
-            Fused::Rope { .. } => false, // each value becomes another in its place
-            Fused::Products(_) => false, // all read the same, which lives until the last of them
+            Fused::Rope { .. } => false,  // each value becomes another in its place
+            Fused::Products(..) => false, // all read the same, which lives until the last of them
         }
     }
 
@@ -224,7 +228,7 @@ impl Fused<'_> {
         // SAFETY: the caller's promise; the structs are those of the sources.
         unsafe {
             match self {
-                Fused::Products(steps) => cuda_wide::enqueue_together(steps, frame, launcher),
+                Fused::Products(steps, enqueue) => enqueue(steps, frame, launcher),
                 Fused::Norm { add, norm, quantize } => {
                     let before = usize::from(add.is_some());
                     let width = norm.desc.width;
@@ -312,9 +316,13 @@ fn factors(quantize: &Step<Quantize>, frame: &Frame) -> *mut f32 {
 mod tests {
     use device::cuda::{Arch, Jit, Libraries};
 
+    use gguf::DType;
+
     use super::*;
     use crate::launch::{RowSet, Weight};
-    use crate::ops::{add, glu, norm};
+    use crate::op::Rows;
+    use crate::ops::{add, glu, matmul, norm};
+    use crate::packed::Form;
     use crate::variant::Variant;
 
     const WIDTH: usize = 64;
@@ -378,6 +386,25 @@ mod tests {
         assert_eq!(length(&all(3 * BYTES)), 2);
         for near in [0, BYTES, 2 * BYTES - 64] {
             assert_eq!(length(&all(near)), 1, "{near}");
+        }
+    }
+
+    #[test]
+    fn products_of_one_input_by_floats_are_one_up_to_three() {
+        let product = |weight, x, out| -> Box<dyn Run> {
+            let (form, input, bias, rows) = (Form::Rows, matmul::Input::F32, false, Rows::One);
+            let desc = matmul::Desc { weight, form, input, n: 16, k: WIDTH, row_bytes: 2 * WIDTH, bias, rows };
+            let none = Weight(std::ptr::null());
+            let slots = matmul::Slots { weight: none, bias: none, x: Slot(x), out: Slot(out), rows: RowSet::Tokens };
+            Box::new(Step::<Matmul> { desc, slots, variant: &cuda_float::FLOAT })
+        };
+        let same = |count: usize| (1..=count).map(|out| product(DType::BF16, 0, out * BYTES)).collect::<Vec<_>>();
+        for (count, together) in [(1, 1), (2, 2), (3, 3), (4, 3)] {
+            assert_eq!(length(&same(count)), together, "{count}");
+        }
+        for other in [product(DType::F16, 0, 3 * BYTES), product(DType::BF16, 1, 3 * BYTES)] {
+            let steps: Vec<_> = same(2).into_iter().chain([other]).collect();
+            assert_eq!(length(&steps), 2);
         }
     }
 }

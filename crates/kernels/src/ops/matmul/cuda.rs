@@ -92,10 +92,10 @@ unsafe fn q8(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), Cu
     unsafe { launcher.launch(&kernel, grid, &device_args) }
 }
 
-/// `Args` of `cuda_f32.cu` and `cuda_float.cu`.
+/// `Args` of `cuda_f32.cu`.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(super) struct F32Args {
+struct F32Args {
     weight: *const u8,
     bias: *const f32,
     x: *const f32,
@@ -106,21 +106,6 @@ pub(super) struct F32Args {
     num_rows: u32,
 }
 
-impl F32Args {
-    pub(super) fn new(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Self {
-        Self {
-            weight: launcher.weight(args.weight),
-            bias: launcher.weight(args.bias),
-            x: args.x.cast(),
-            out: args.out,
-            row_bytes: desc.row_bytes as u64,
-            n: desc.n as u32,
-            k: desc.k as u32,
-            num_rows: args.num_rows as u32,
-        }
-    }
-}
-
 unsafe fn f32(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), CudaError> {
     let source = if desc.form == Form::Tiles { &TILED_F32_SOURCE } else { &F32_SOURCE };
     let kernel = Kernel { source, entry: "dot_f32", constants: &[type_constant(desc.weight)] };
@@ -129,6 +114,16 @@ unsafe fn f32(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), C
         threads: 32 * WARPS as u32,
         shared_bytes: 0,
     };
+    let device_args = F32Args {
+        weight: launcher.weight(args.weight),
+        bias: launcher.weight(args.bias),
+        x: args.x.cast(),
+        out: args.out,
+        row_bytes: desc.row_bytes as u64,
+        n: desc.n as u32,
+        k: desc.k as u32,
+        num_rows: args.num_rows as u32,
+    };
     // SAFETY: the caller's promise; the struct is that of the source.
-    unsafe { launcher.launch(&kernel, grid, &F32Args::new(desc, args, launcher)) }
+    unsafe { launcher.launch(&kernel, grid, &device_args) }
 }

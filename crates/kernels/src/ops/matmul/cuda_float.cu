@@ -1,19 +1,24 @@
 // out[r, n] = Σ_k x[r, k] w[n, k] (+ bias[n]) for few rows of x and weights of 16-bit floats, bound by reading the weights. A
-// warp computes two rows of weights; its first loads do not wait for x.
-struct Args {
+// warp computes two rows of weights; its first loads do not wait for x. Up to three matrices stand behind one another.
+struct Matrix {
     const u8* weight;
     const float* bias;
-    const float* x;
     float* out;
+    u32 n; // zero: there is none
+    u32 first_block;
+};
+struct Args {
+    Matrix matrices[3];
+    const float* x;
     u64 row_bytes;
-    u32 n;
     u32 k; // a multiple of 8
     u32 num_rows;
 };
 
 #define ROWS 2
-// Pieces of 8 values that a lane has on the way of each row.
+// Pieces of 8 values that a lane asks for of each row at one time.
 #define AHEAD 4
+#define HALF (32 * AHEAD)
 
 __device__ __forceinline__ float2 floats(u32 pair) {
 #if TYPE == BF16_
@@ -24,26 +29,29 @@ __device__ __forceinline__ float2 floats(u32 pair) {
 }
 
 template <int M> __device__ __forceinline__ void multiply(const Args& args) {
-    u32 lane = threadIdx.x % 32, n = (blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32) * ROWS, first = blockIdx.y * M;
+    Matrix matrix = args.matrices[0];
+#pragma unroll
+    for (int i = 1; i < 3; i++)
+        if (blockIdx.x >= args.matrices[i].first_block) matrix = args.matrices[i];
+    u32 block = blockIdx.x - matrix.first_block, first = blockIdx.y * M;
+    u32 lane = threadIdx.x % 32, n = (block * (blockDim.x / 32) + threadIdx.x / 32) * ROWS;
     u32 pieces = args.k / 8;
     const uint4* rows[ROWS];
 #pragma unroll
-    for (int i = 0; i < ROWS; i++) rows[i] = (const uint4*)(args.weight + (u64)min(n + i, args.n - 1) * args.row_bytes);
-    uint4 w[ROWS][AHEAD];
-    auto load = [&](u32 from) {
+    for (int i = 0; i < ROWS; i++)
+        rows[i] = (const uint4*)(matrix.weight + (u64)min(n + i, matrix.n - 1) * args.row_bytes);
+    uint4 w[2][ROWS][AHEAD]; // one half is on its way while the other is computed with
+    auto load = [&](uint4 half[ROWS][AHEAD], u32 from) {
 #pragma unroll
         for (int i = 0; i < ROWS; i++)
 #pragma unroll
             for (int j = 0; j < AHEAD; j++) {
                 u32 piece = from + 32 * j + lane;
-                w[i][j] = piece < pieces ? rows[i][piece] : make_uint4(0, 0, 0, 0);
+                half[i][j] = piece < pieces ? rows[i][piece] : make_uint4(0, 0, 0, 0);
             }
     };
-    load(0);
-    wait_for_inputs();
     float sums[ROWS][M] = {};
-    for (u32 from = 0; from < pieces; from += 32 * AHEAD) {
-        if (from > 0) load(from);
+    auto add = [&](const uint4 half[ROWS][AHEAD], u32 from) {
 #pragma unroll
         for (int j = 0; j < AHEAD; j++) {
             u32 piece = from + 32 * j + lane;
@@ -54,20 +62,30 @@ template <int M> __device__ __forceinline__ void multiply(const Args& args) {
                 float4 low = x[0], high = x[1];
 #pragma unroll
                 for (int i = 0; i < ROWS; i++) {
-                    float2 a = floats(w[i][j].x), b = floats(w[i][j].y), c = floats(w[i][j].z), d = floats(w[i][j].w);
+                    uint4 eight = half[i][j];
+                    float2 a = floats(eight.x), b = floats(eight.y), c = floats(eight.z), d = floats(eight.w);
                     sums[i][r] += low.x * a.x + low.y * a.y + low.z * b.x + low.w * b.y + high.x * c.x + high.y * c.y +
                                   high.z * d.x + high.w * d.y;
                 }
             }
         }
+    };
+    load(w[0], 0);
+    load(w[1], HALF);
+    wait_for_inputs();
+    for (u32 from = 0; from < pieces; from += 2 * HALF) {
+        add(w[0], from);
+        load(w[0], from + 2 * HALF);
+        add(w[1], from + HALF);
+        load(w[1], from + 3 * HALF);
     }
 #pragma unroll
     for (int i = 0; i < ROWS; i++)
 #pragma unroll
         for (int r = 0; r < M; r++) {
             float sum = warp_sum(sums[i][r]);
-            if (lane == 0 && n + i < args.n && first + r < args.num_rows)
-                args.out[(u64)(first + r) * args.n + n + i] = sum + (args.bias ? args.bias[n + i] : 0.0f);
+            if (lane == 0 && n + i < matrix.n && first + r < args.num_rows)
+                matrix.out[(u64)(first + r) * matrix.n + n + i] = sum + (matrix.bias ? matrix.bias[n + i] : 0.0f);
         }
 }
 

@@ -4,10 +4,10 @@ use device::Feature;
 use device::cuda::{CudaError, Grid, Kernel, Source};
 use gguf::DType;
 
-use super::cuda::F32Args;
 use super::{Args, Desc, Input, Matmul};
 use crate::cuda::{BLOCKS, Launcher, PRELUDE, blocks, type_constant};
-use crate::op::Rows;
+use crate::launch::{Frame, Step};
+use crate::op::{Op, Rows};
 use crate::packed::Form;
 use crate::variant::{Exactness, Launch, Variant};
 
@@ -31,17 +31,82 @@ const SOURCE: Source = Source { name: "matmul_float", parts: &[PRELUDE, BLOCKS, 
 
 /// Rows of weights per block: two for each of its warps.
 const ROWS: usize = 16;
+/// Most matrices that one kernel multiplies x with.
+const MOST_MATRICES: usize = 3;
+
+/// `Matrix` of `cuda_float.cu`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Matrix {
+    weight: *const u8,
+    bias: *const f32,
+    out: *mut f32,
+    n: u32,
+    first_block: u32,
+}
+
+/// `Args` of `cuda_float.cu`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct DeviceArgs {
+    matrices: [Matrix; MOST_MATRICES],
+    x: *const f32,
+    row_bytes: u64,
+    k: u32,
+    num_rows: u32,
+}
 
 unsafe fn float(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), CudaError> {
+    // SAFETY: the caller's promise.
+    unsafe { multiply(&[(desc, args)], launcher) }
+}
+
+/// Products of one x that are computed as one: how many of the first of `steps`, which are none or more than one.
+pub(crate) fn together<'a>(steps: impl Iterator<Item = &'a Step<Matmul>>) -> usize {
+    let mut steps = steps.take(MOST_MATRICES).take_while(|step| step.variant.id == FLOAT.id);
+    let Some(first) = steps.next() else { return 0 };
+    let key = |step: &Step<Matmul>| (step.desc.weight, step.desc.k, step.desc.row_bytes, step.slots.x, step.slots.rows);
+    match steps.take_while(|other| key(other) == key(first)).count() {
+        0 => 0,
+        more => 1 + more,
+    }
+}
+
+/// Enqueues what [`together`] found.
+///
+/// # Safety
+/// As for a variant's launch.
+pub(crate) unsafe fn enqueue_together(
+    steps: &[&Step<Matmul>],
+    frame: &Frame,
+    launcher: &Launcher<'_>,
+) -> Result<(), CudaError> {
+    let args: Vec<Args> = steps.iter().map(|step| Matmul::bind(&step.desc, &step.slots, frame)).collect();
+    let products: Vec<(&Desc, &Args)> = steps.iter().map(|step| &step.desc).zip(&args).collect();
+    // SAFETY: the caller's promise.
+    unsafe { multiply(&products, launcher) }
+}
+
+/// Products of one x, at most [`MOST_MATRICES`], by one kernel.
+unsafe fn multiply(products: &[(&Desc, &Args)], launcher: &Launcher<'_>) -> Result<(), CudaError> {
+    let Some(&(desc, args)) = products.first() else { return Ok(()) };
+    let nothing = (std::ptr::null(), std::ptr::null(), std::ptr::null_mut());
+    let nothing = Matrix { weight: nothing.0, bias: nothing.1, out: nothing.2, n: 0, first_block: u32::MAX };
+    let (mut matrices, mut first_block) = ([nothing; MOST_MATRICES], 0);
+    for (matrix, (desc, args)) in matrices.iter_mut().zip(products) {
+        let (weight, bias) = (launcher.weight(args.weight), launcher.weight(args.bias));
+        *matrix = Matrix { weight, bias, out: args.out, n: desc.n as u32, first_block };
+        first_block += blocks(desc.n, ROWS);
+    }
+    let (row_bytes, k, num_rows) = (desc.row_bytes as u64, desc.k as u32, args.num_rows as u32);
+    let device_args = DeviceArgs { matrices, x: args.x.cast(), row_bytes, k, num_rows };
     let (entry, rows) = match args.num_rows {
         0 | 1 => ("float_1", 1),
         2 => ("float_2", 2),
         _ => ("float_4", 4),
     };
     let kernel = Kernel { source: &SOURCE, entry, constants: &[type_constant(desc.weight)] };
-    let blocks = [blocks(desc.n, ROWS), blocks(args.num_rows, rows), 1];
+    let grid = Grid { blocks: [first_block, blocks(args.num_rows, rows), 1], threads: 256, shared_bytes: 0 };
     // SAFETY: the caller's promise; the struct is that of the source.
-    unsafe {
-        launcher.launch(&kernel, Grid { blocks, threads: 256, shared_bytes: 0 }, &F32Args::new(desc, args, launcher))
-    }
+    unsafe { launcher.launch(&kernel, grid, &device_args) }
 }

@@ -5,7 +5,7 @@
 
 mod cuda;
 pub(crate) mod cuda_crossover;
-mod cuda_float;
+pub(crate) mod cuda_float;
 mod cuda_half;
 mod cuda_tiles;
 pub(crate) mod cuda_wide;
