@@ -30,6 +30,9 @@ const WAYS: [(Input, Form); 6] = [
     (Input::Half, Form::Tiles),
 ];
 
+/// Columns of floats that several warps of a GPU share, and rows.
+const WIDE: [(usize, usize); 3] = [(4104, 1), (8200, 1), (8200, 3)];
+
 impl Conform for Matmul {
     fn cases(random: &mut Random, check: &mut dyn FnMut(Case<Self>)) {
         for dtype in DType::all().filter(|&dtype| weight::has_rows(dtype)) {
@@ -51,6 +54,14 @@ impl Conform for Matmul {
                 let (input, form, rows) = (Input::Q8, Form::Rows, Rows::One);
                 let desc = Desc { weight: dtype, form, input, n: TALL, k: 256, row_bytes, bias: true, rows };
                 check(case(desc, 1, Values::Normal, random));
+            }
+            if matches!(dtype, DType::F16 | DType::BF16) {
+                for (k, num_rows) in WIDE {
+                    let (input, form, rows) = (Input::F32, Form::Rows, Rows::of(num_rows));
+                    let row_bytes = dtype.row_bytes(k).unwrap_or_default();
+                    let desc = Desc { weight: dtype, form, input, n: 21, k, row_bytes, bias: true, rows };
+                    check(case(desc, num_rows, Values::Normal, random));
+                }
             }
             // The largest of all takes long on the CPU: one type stands for the others.
             let largest = (dtype == DType::Q4_K).then_some((17_000, 256, 128));

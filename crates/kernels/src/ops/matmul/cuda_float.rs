@@ -29,8 +29,14 @@ pub const FLOAT: Variant<Matmul> = Variant {
 
 const SOURCE: Source = Source { name: "matmul_float", parts: &[PRELUDE, BLOCKS, include_str!("cuda_float.cu")] };
 
-/// Rows of weights per block: two for each of its warps.
-const ROWS: usize = 16;
+/// Warps of a block.
+const WARPS: usize = 8;
+/// Rows of weights that a warp computes, or the warps that share them.
+const ROWS: usize = 2;
+/// Pieces of eight columns that a warp has on the way of a row: less is not worth a share.
+const LEAST_PIECES: usize = 256;
+/// Blocks for each multiprocessor that keep it busy, other blocks beginning and ending.
+const BLOCKS_PER_SM: u32 = 4;
 /// Most matrices that one kernel multiplies x with.
 const MOST_MATRICES: usize = 3;
 
@@ -54,6 +60,8 @@ struct DeviceArgs {
     row_bytes: u64,
     k: u32,
     num_rows: u32,
+    split: u32,
+    share_pieces: u32,
 }
 
 unsafe fn float(desc: &Desc, args: &Args, launcher: &Launcher<'_>) -> Result<(), CudaError> {
@@ -90,23 +98,31 @@ pub(crate) unsafe fn enqueue_together(
 /// Products of one x, at most [`MOST_MATRICES`], by one kernel.
 unsafe fn multiply(products: &[(&Desc, &Args)], launcher: &Launcher<'_>) -> Result<(), CudaError> {
     let Some(&(desc, args)) = products.first() else { return Ok(()) };
+    let pieces = desc.k / 8;
+    let num_blocks = |split: u32| products.iter().map(|(desc, _)| blocks(desc.n, (WARPS * ROWS) >> split)).sum::<u32>();
+    let pays = |&split: &u32| {
+        pieces >> split >= LEAST_PIECES && num_blocks(split - 1) < BLOCKS_PER_SM * launcher.queue.num_sms()
+    };
+    let split = (1..=WARPS.ilog2()).take_while(pays).count() as u32;
     let nothing = (std::ptr::null(), std::ptr::null(), std::ptr::null_mut());
     let nothing = Matrix { weight: nothing.0, bias: nothing.1, out: nothing.2, n: 0, first_block: u32::MAX };
     let (mut matrices, mut first_block) = ([nothing; MOST_MATRICES], 0);
     for (matrix, (desc, args)) in matrices.iter_mut().zip(products) {
         let (weight, bias) = (launcher.weight(args.weight), launcher.weight(args.bias));
         *matrix = Matrix { weight, bias, out: args.out, n: desc.n as u32, first_block };
-        first_block += blocks(desc.n, ROWS);
+        first_block += blocks(desc.n, (WARPS * ROWS) >> split);
     }
     let (row_bytes, k, num_rows) = (desc.row_bytes as u64, desc.k as u32, args.num_rows as u32);
-    let device_args = DeviceArgs { matrices, x: args.x.cast(), row_bytes, k, num_rows };
+    let share_pieces = pieces.div_ceil(1 << split).next_multiple_of(32) as u32;
+    let device_args = DeviceArgs { matrices, x: args.x.cast(), row_bytes, k, num_rows, split, share_pieces };
     let (entry, rows) = match args.num_rows {
         0 | 1 => ("float_1", 1),
         2 => ("float_2", 2),
         _ => ("float_4", 4),
     };
     let kernel = Kernel { source: &SOURCE, entry, constants: &[type_constant(desc.weight)] };
-    let grid = Grid { blocks: [first_block, blocks(args.num_rows, rows), 1], threads: 256, shared_bytes: 0 };
+    let blocks = [first_block, blocks(args.num_rows, rows), 1];
+    let grid = Grid { blocks, threads: 32 * WARPS as u32, shared_bytes: 0 };
     // SAFETY: the caller's promise; the struct is that of the source.
     unsafe { launcher.launch(&kernel, grid, &device_args) }
 }
