@@ -1,5 +1,6 @@
-//! Int8 activations times weights in bands of 16 rows, see [`crate::packed`], without VNNI. A band is unpacked once
-//! into two halves of 8 rows, one register wide, which stay in the first cache while all activation rows pass.
+//! Int8 activations times weights in bands of 16 rows, see [`crate::packed`], without VNNI. Both halves of a band, of 8 rows
+//! and one register wide, are unpacked in registers for one activation row. For more a band is unpacked once and stays in
+//! the first cache while all of them pass.
 //!
 //! `vpmaddubsw` sums two products of an unsigned and a signed byte into 16 bits, saturating. Codes of up to 6 bits
 //! leave room to add several such sums before they are widened ([`sums_per_word`]); codes of 8 bits leave none
@@ -119,6 +120,10 @@ unsafe fn bands<const P: usize>(desc: &Desc, args: &Args, shard: &Shard<'_>) {
                 let (first, cut) = (tile / cuts * tile_bands, tile % cuts);
                 let rows = cut * rows_per_cut..args.num_rows.min((cut + 1) * rows_per_cut);
                 for band in first..num_bands.min(first + tile_bands) {
+                    if args.num_rows == 1 {
+                        multiply_one::<P>(desc, args, band, &corrections);
+                        continue;
+                    }
                     fill::<P>(desc, args, band, &panel);
                     for start in rows.clone().step_by(TILE_ROWS) {
                         match TILE_ROWS.min(rows.end - start) {
@@ -145,11 +150,7 @@ unsafe fn fill<const P: usize>(desc: &Desc, args: &Args, band: usize, panel: &Pa
     unsafe {
         let codes_at = args.weight.add(band * band_bytes);
         for unit in 0..desc.k / UNIT {
-            let share = band_bytes * UNIT / desc.k;
-            for line in 0..share.div_ceil(VECTOR) {
-                let ahead = codes_at.wrapping_add(AHEAD + unit * share + line * VECTOR);
-                _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
-            }
+            ask_ahead(codes_at, unit, band_bytes * UNIT / desc.k);
             for half in 0..2 {
                 let codes = unit_codes::<P>(codes_at.add(unit * packing.unit_bytes() + half * VECTOR / 2));
                 let to = panel.columns.add(half * HALF * desc.k + unit * UNIT * HALF);
@@ -170,6 +171,16 @@ unsafe fn fill<const P: usize>(desc: &Desc, args: &Args, band: usize, panel: &Pa
                 }
             }
         }
+    }
+}
+
+/// Asks for what a worker reads later on: as much as a unit's share of a band.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn ask_ahead(band: *const u8, unit: usize, share: usize) {
+    for line in 0..share.div_ceil(VECTOR) {
+        // A hint: whatever the address, nothing is read.
+        _mm_prefetch::<_MM_HINT_T1>(band.wrapping_add(AHEAD + unit * share + line * VECTOR).cast());
     }
 }
 
@@ -278,12 +289,9 @@ unsafe fn multiply<const P: usize, const T: usize>(
                     let mut words = [_mm256_setzero_si256(); T];
                     for step in (g * steps + word * per_word)..(g * steps + (word + 1) * per_word) {
                         let weights = _mm256_load_si256(columns.add(step * STEP * HALF).cast());
-                        let sizes = if signed { _mm256_abs_epi8(weights) } else { weights };
                         for t in 0..T {
                             let four = x_codes.add(t * x_bytes + STEP * step).cast::<i32>().read_unaligned();
-                            let four = _mm256_set1_epi32(four);
-                            let four = if signed { _mm256_sign_epi8(four, weights) } else { four };
-                            words[t] = _mm256_add_epi16(words[t], _mm256_maddubs_epi16(sizes, four));
+                            words[t] = _mm256_add_epi16(words[t], pairs(weights, _mm256_set1_epi32(four), signed));
                         }
                     }
                     for t in 0..T {
@@ -301,24 +309,104 @@ unsafe fn multiply<const P: usize, const T: usize>(
                     }
                 }
             }
-            let n = band * BAND + half * HALF;
-            let inside = desc.n.saturating_sub(n).min(HALF);
-            let mut bias = [0f32; HALF];
-            if desc.bias && inside > 0 {
-                bias[..inside].copy_from_slice(row(args.bias.add(n), 0, inside));
-            }
-            let bias = _mm256_loadu_ps(bias.as_ptr());
             for t in 0..T {
-                let sum = _mm256_add_ps(sums[t], bias);
-                let out = args.out.wrapping_add((start + t) * desc.n + n);
-                if inside == HALF {
-                    _mm256_storeu_ps(out, sum);
-                } else if inside > 0 {
-                    let mut lanes = [0f32; HALF];
-                    _mm256_storeu_ps(lanes.as_mut_ptr(), sum);
-                    row_mut(out, 0, inside).copy_from_slice(&lanes[..inside]);
+                store(desc, args, start + t, band * BAND + half * HALF, sums[t]);
+            }
+        }
+    }
+}
+
+/// 16 weight rows times the only activation row, in one pass over the band.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn multiply_one<const P: usize>(desc: &Desc, args: &Args, band: usize, corrections: &Corrections) {
+    let packing = const { PACKINGS[P] };
+    let signed = const { is_signed(&PACKINGS[P]) };
+    let per_word = const { sums_per_word(&PACKINGS[P]) };
+    let steps = const { PACKINGS[P].group_len / STEP };
+    let unit_groups = const { UNIT / PACKINGS[P].group_len };
+    let block_units = const { PACKINGS[P].block_len / UNIT };
+    let band_bytes = packing.band_bytes(desc.k);
+    let ones = _mm256_set1_epi16(1);
+    // SAFETY: the caller's promise; units and blocks lie inside the band.
+    unsafe {
+        let x = q8_row(args.x, 0, desc.k);
+        let (x_codes, x_scales) = (x.codes.as_ptr(), x.scales.as_ptr());
+        let codes_at = args.weight.add(band * band_bytes);
+        let mut scales_at = codes_at.add(packing.codes_bytes(desc.k));
+        let mut sums = [_mm256_setzero_ps(); 2];
+        for block in 0..desc.k / packing.block_len {
+            for block_unit in 0..block_units {
+                let unit = block * block_units + block_unit;
+                ask_ahead(codes_at, unit, band_bytes * UNIT / desc.k);
+                let x_scale = _mm256_set1_ps(*x_scales.add(unit));
+                for half in 0..2 {
+                    let codes = unit_codes::<P>(codes_at.add(unit * packing.unit_bytes() + half * VECTOR / 2));
+                    for part in 0..unit_groups {
+                        let (g, in_block) = (unit * unit_groups + part, block_unit * unit_groups + part);
+                        let mut dots = _mm256_setzero_si256();
+                        if packing.code_offset > 0 && !signed {
+                            dots = _mm256_set1_epi32(*corrections.starts.add(g));
+                        }
+                        for word in 0..steps / per_word {
+                            let mut words = _mm256_setzero_si256();
+                            for step in (part * steps + word * per_word)..(part * steps + (word + 1) * per_word) {
+                                let four = x_codes.add(UNIT * unit + STEP * step).cast::<i32>().read_unaligned();
+                                words = _mm256_add_epi16(words, pairs(codes[step], _mm256_set1_epi32(four), signed));
+                            }
+                            dots = _mm256_add_epi32(dots, _mm256_madd_epi16(words, ones));
+                        }
+                        let scale = _mm256_mul_ps(group_float::<P>(scales_at, half, 0, in_block), x_scale);
+                        sums[half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots), scale, sums[half]);
+                        if packing.has_mins {
+                            let x_sum = _mm256_set1_ps(*corrections.sums.add(g));
+                            let min = group_float::<P>(scales_at, half, 1, in_block);
+                            sums[half] = _mm256_fnmadd_ps(min, x_sum, sums[half]);
+                        }
+                    }
                 }
             }
+            scales_at = scales_at.add(packing.block_bytes());
+        }
+        for half in 0..2 {
+            store(desc, args, 0, band * BAND + half * HALF, sums[half]);
+        }
+    }
+}
+
+/// Products of four codes each with the four of an activation, two of them added up.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn pairs(codes: __m256i, four: __m256i, signed: bool) -> __m256i {
+    if signed {
+        _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(four, codes))
+    } else {
+        _mm256_maddubs_epi16(codes, four)
+    }
+}
+
+/// Adds the bias and stores what half a band, whose first row is `n`, gives for an activation row. Rows beyond the matrix
+/// are left out.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn store(desc: &Desc, args: &Args, x_row: usize, n: usize, sums: __m256) {
+    let inside = desc.n.saturating_sub(n).min(HALF);
+    if inside == 0 {
+        return;
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut bias = [0f32; HALF];
+        if desc.bias {
+            bias[..inside].copy_from_slice(row(args.bias.add(n), 0, inside));
+        }
+        let sums = _mm256_add_ps(sums, _mm256_loadu_ps(bias.as_ptr()));
+        let out = args.out.add(x_row * desc.n + n);
+        if inside == HALF {
+            _mm256_storeu_ps(out, sums);
+        } else {
+            let mut lanes = [0f32; HALF];
+            _mm256_storeu_ps(lanes.as_mut_ptr(), sums);
+            row_mut(out, 0, inside).copy_from_slice(&lanes[..inside]);
         }
     }
 }
