@@ -5,7 +5,8 @@
 //! share what they load, and four sums at a time are added up across their lanes. While there are few activation rows,
 //! weights are read one row after the other, which memory delivers fastest (24 to 41 GB/s where four rows side by side
 //! gave 13 to 31), and widened on the way. For many, four rows share a tile; F16, BF16 and quantised weights are made
-//! f32 first, a panel of rows at a time. The order of the sums is the same in all.
+//! f32 first, a panel of rows at a time. The order of the sums is the same in all, but for few rows with short vectors
+//! (which leave many rows to `float_panel_avx2`).
 
 use std::ptr;
 
@@ -208,6 +209,21 @@ impl Tile<'_> {
             let x = args.x.cast::<f32>().add(self.row * desc.k + column);
             let mut sums = [[V::splat(0.0); TILE_WEIGHTS]; T];
             let mut i = 0;
+            // One sum of a short vector would wait for itself longer than for memory.
+            while R == 1 && V::LEN < 16 && i + TILE_WEIGHTS * V::LEN <= columns {
+                prefetch(weights[0].wrapping_add(i * E::BYTES + AHEAD));
+                let mut s = 0;
+                while s < TILE_WEIGHTS {
+                    let weight = E::load::<V>(weights[0].add(i * E::BYTES));
+                    let mut t = 0;
+                    while t < T {
+                        sums[t][s] = V::load(x.add(t * desc.k + i)).mul_add(weight, sums[t][s]);
+                        t += 1;
+                    }
+                    i += V::LEN;
+                    s += 1;
+                }
+            }
             while i + V::LEN <= columns {
                 let mut these = [V::splat(0.0); T];
                 let mut t = 0;
@@ -248,6 +264,9 @@ impl Tile<'_> {
             while t < T {
                 let mut four = [0f32; TILE_WEIGHTS];
                 V::store_sums(sums[t], four.as_mut_ptr());
+                if R == 1 && V::LEN < 16 {
+                    four[0] = (four[0] + four[1]) + (four[2] + four[3]);
+                }
                 let out = row_mut(args.out.add((self.row + t) * desc.n + first), 0, count);
                 let mut w = 0;
                 while w < count {

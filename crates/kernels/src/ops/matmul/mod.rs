@@ -23,6 +23,7 @@ mod float;
 mod float_avx2;
 #[cfg(target_arch = "x86_64")]
 mod float_avx512;
+mod float_panel_avx2;
 #[cfg(target_arch = "x86_64")]
 mod formats_avx512;
 #[cfg(target_arch = "x86_64")]
