@@ -66,7 +66,8 @@ impl Gpu {
             .gpu()
             .map_or_else(|| ("no GPU".to_owned(), 0), |gpu| (gpu.info().name.clone(), gpu.info().memory_bytes));
         let (num_cores, memory_bytes) = (queue.num_sms() as usize, memory as u64);
-        let hardware = Hardware { cpu_name: name, num_threads: 1, num_cores, memory_bytes, features };
+        let hardware =
+            Hardware { cpu_name: name, num_threads: 1, num_cores, memory_bytes, huge_pages: false, features };
         Self { queue, hardware }
     }
 

@@ -91,7 +91,7 @@ fn load_repacked(name: &str) -> (Arc<Weights>, Arc<Graph>) {
     weights.repack(&matrices, &mut Pool::new(2).unwrap(), &mut |done, total| told = (done, total)).unwrap();
     let memory = weights.memory();
     assert_eq!(told, (memory.repacked_file_bytes, memory.repacked_file_bytes));
-    assert_eq!(memory.num_repacked > 0, name == "llama-q8_0", "{name}");
+    assert_eq!(memory.num_repacked, matrices.len(), "{name}");
     (Arc::new(weights), Arc::new(graph))
 }
 
@@ -106,6 +106,18 @@ fn weights_are_repacked_where_a_kernel_gains_and_memory_allows() {
         assert!(gains(&native, Policy::baseline()) > 0);
     }
     assert_eq!(gains(&Hardware { memory_bytes: 1000, ..native }, Policy::baseline()), 0);
+}
+
+#[test]
+fn floats_are_copied_where_memory_comes_in_huge_pages() {
+    let (_, graph) = load("llama-f16");
+    let copies = |huge_pages, memory_bytes| {
+        let hardware = Hardware { huge_pages, memory_bytes, ..Hardware::probe() };
+        worth_repacking(&graph, &hardware, &Policy::baseline(), None).len()
+    };
+    assert!(copies(true, 0) > 0);
+    assert_eq!(copies(false, 0), 0);
+    assert_eq!(copies(true, 1000), 0);
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     writeln!(out, "\n{} steps", steps.len())?;
     writeln!(
         out,
-        "weights: {} of the file mapped; {} matrices repacked, {} from {} of the file",
+        "weights: {} of the file mapped; {} matrices repacked or copied, {} for {} of the file",
         units::bytes(memory.mapped_bytes as u64),
         memory.num_repacked,
         units::bytes(memory.repacked_bytes as u64),

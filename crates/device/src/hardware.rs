@@ -80,6 +80,8 @@ pub struct Hardware {
     pub num_cores: usize,
     /// Main memory in bytes; 0 where the system does not tell.
     pub memory_bytes: u64,
+    /// Whether the system gives memory in pages of 2 MiB to who asks for them.
+    pub huge_pages: bool,
     /// Features found, after any [`Isa`] cap.
     pub features: Vec<Feature>,
 }
@@ -97,6 +99,8 @@ impl Hardware {
             memory_bytes: field(&meminfo, "MemTotal")
                 .and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok())
                 .map_or(0, |kib| kib * 1024),
+            huge_pages: std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled")
+                .is_ok_and(|choice| !choice.contains("[never]")),
             features: detect(),
         }
     }

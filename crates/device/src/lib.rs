@@ -10,7 +10,7 @@ pub mod cuda;
 pub mod hardware;
 pub mod mapping;
 
-pub use buffer::Buffer;
+pub use buffer::{ALIGN, Buffer};
 pub use cpu::{Ceilings, Pool, PoolError, Shard};
 pub use hardware::{Feature, Hardware, Isa};
 pub use mapping::Mapping;

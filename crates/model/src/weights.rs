@@ -125,8 +125,8 @@ impl Weights {
 
     /// The address of a matrix in one of its [`forms`](Weights::forms), for plans.
     pub fn address(&self, matrix: &Matrix, form: Form) -> Weight {
-        let packed = self.repacked.address(matrix).filter(|_| form == Form::Packed);
-        Weight(packed.unwrap_or_else(|| self.matrix_bytes(matrix).as_ptr()))
+        let copy = self.repacked.address(matrix, form);
+        Weight(copy.unwrap_or_else(|| self.matrix_bytes(matrix).as_ptr()))
     }
 
     /// Gives the memory of a part of a matrix back to the system; who reads it again reads it from the file.

@@ -166,7 +166,7 @@ pub const FLAGS: &[Flag] = &[
         .set(|_, g| g.must_be_on("the file is always mapped; leave it out")),
     Flag::switch(
         &["--repack"],
-        "lay weights out anew where a kernel gains by it; without, all are read from the mapped file",
+        "lay weights out anew, or copy them into larger pages, where a kernel gains by it; without, all are read from the mapped file",
     )
     .env("LLAMA_ARG_REPACK")
     .off(&["-nr", "--no-repack"])

@@ -56,11 +56,11 @@ pub enum Form {
 }
 
 impl Form {
-    /// For `explain`: where such weights are read from.
+    /// For `explain`.
     pub const fn name(self) -> &'static str {
         match self {
-            Form::Rows => "mapped",
-            Form::Packed => "repacked",
+            Form::Rows => "rows",
+            Form::Packed => "bands",
             Form::Tiles => "tiles",
         }
     }

@@ -135,7 +135,7 @@ fn matmul_desc(
 }
 
 /// The matrices for which some kernel is better on a packed copy than any on the file's rows, whatever the
-/// number of rows of a step: one form serves all plans.
+/// number of rows of a step: one form serves all plans. And floats, where a copy lies in larger pages than the file.
 pub(super) fn worth_repacking(
     graph: &Graph,
     hardware: &Hardware,
@@ -152,7 +152,8 @@ pub(super) fn worth_repacking(
         NodeOp::Matmul { weight, .. } if place == Place::Cpu => Some(*weight),
         _ => None,
     });
-    let weights: Vec<Matrix> = weights.filter(better).collect();
+    let copied = |weight: &Matrix| hardware.huge_pages && !weight.dtype.is_quantized();
+    let weights: Vec<Matrix> = weights.filter(|weight| copied(weight) || better(weight)).collect();
     // Pages of the file can be dropped and read again, those of a copy cannot: what would fill the machine stays mapped.
     let bytes: usize = weights.iter().map(Matrix::bytes).sum();
     let fits = hardware.memory_bytes == 0 || bytes as u64 <= hardware.memory_bytes / 4 * 3;
