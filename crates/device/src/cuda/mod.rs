@@ -15,6 +15,7 @@ mod jit;
 mod libraries;
 mod memory;
 mod queue;
+mod tensor_map;
 
 pub use cache::KernelCache;
 pub use ceiling::GpuCeilings;
@@ -25,3 +26,4 @@ pub use jit::{Compiled, Constant, Jit, Source};
 pub use libraries::Libraries;
 pub use memory::{Memory, Pinned};
 pub use queue::{FaultPlace, Figure, Grid, Kernel, Queue, Report, StandIn};
+pub use tensor_map::TensorMap;

@@ -27,6 +27,7 @@ use super::graph::{Event, Graph};
 use super::jit::{Jit, title};
 use super::libraries::Libraries;
 use super::memory::Memory;
+use super::tensor_map::TensorMap;
 
 pub use self::figures::Figure;
 pub use self::kernel::{FaultPlace, Grid, Kernel, StandIn};
@@ -159,6 +160,24 @@ impl Queue {
         let room =
             self.live.as_ref().and_then(|_| self.clusters.room(&self.modules, &self.jit, size as u32, shared_bytes));
         room.unwrap_or(even).min(even)
+    }
+
+    /// What the device's copy engine is told of `[rows, columns]` halves; see [`TensorMap`]. Of no matrix where nothing runs.
+    ///
+    /// # Errors
+    /// When the driver refuses.
+    pub fn map_of_halves(&self, at: *const u16, shape: [usize; 2], box_rows: usize) -> Result<TensorMap, CudaError> {
+        let idle = self.live.is_none() || self.rehearsing.get() || shape.contains(&0);
+        if idle { Ok(TensorMap::NONE) } else { TensorMap::of_halves(at, shape, box_rows) }
+    }
+
+    /// The same of `[rows, columns]` floats.
+    ///
+    /// # Errors
+    /// When the driver refuses.
+    pub fn map_of_floats(&self, at: *const f32, shape: [usize; 2], box_rows: usize) -> Result<TensorMap, CudaError> {
+        let idle = self.live.is_none() || self.rehearsing.get() || shape.contains(&0);
+        if idle { Ok(TensorMap::NONE) } else { TensorMap::of_floats(at, shape, box_rows) }
     }
 
     /// Whether products can be left to cuBLASLt, or why not.

@@ -11,11 +11,11 @@ use crate::packed::Form;
 
 const NUM_ROWS: [usize; 25] =
     [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 31, 32, 33, 64, 65, 127, 129, 300];
-const N: [usize; 5] = [1, 16, 31, 45, 70];
+const N: [usize; 6] = [1, 16, 31, 44, 45, 70];
 const K: [usize; 7] = [32, 96, 224, 256, 768, 1280, 40];
 
 /// Matrices so large that kernels for tensor cores divide them otherwise than small ones: rows, columns, rows of activations.
-const LARGE: [(usize, usize, usize); 3] = [(17_000, 256, 9), (300, 2304, 64), (300, 2304, 128)];
+const LARGE: [(usize, usize, usize); 4] = [(17_000, 256, 9), (300, 2304, 64), (300, 2304, 128), (140, 3328, 300)];
 
 /// Rows of weights for which a device has a block of several for each of its multiprocessors.
 const TALL: usize = 4300;
@@ -63,8 +63,8 @@ impl Conform for Matmul {
                     check(case(desc, num_rows, Values::Normal, random));
                 }
             }
-            // The largest of all takes long on the CPU: one type stands for the others.
-            let largest = (dtype == DType::Q4_K).then_some((17_000, 256, 128));
+            // The largest of all take long on the CPU: one type stands for the others.
+            let largest = [(17_000, 256, 128), (8_500, 256, 270)].into_iter().filter(|_| dtype == DType::Q4_K);
             for (n, k, num_rows) in LARGE.into_iter().chain(largest) {
                 if weight::has_form(Form::Tiles, dtype, k) {
                     let (input, form, rows) = (Input::Half, Form::Tiles, Rows::Many);

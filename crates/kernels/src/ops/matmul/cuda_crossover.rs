@@ -1,18 +1,21 @@
-//! Up to how many rows of activations `cuda_wide` makes halves of the weights anew for every 128 of them, rather than once
-//! in memory for cuBLASLt: measured when the first model is opened on a device, with its largest matrix, and kept.
+//! Up to how many rows of activations `cuda_wide` makes halves of the weights anew for every 256 of them, rather than once
+//! in memory for cuBLASLt: measured with a model's largest matrix when one is first opened on a device for steps of as many
+//! rows (`-ub`), and kept.
 
 use device::cuda::{CudaError, Figure, Queue};
 
-use super::{Args, Matmul, cuda_wide};
+use super::{Args, Matmul, cuda_many, cuda_wide};
 use crate::cuda::Launcher;
 use crate::launch::{Frame, RowSet, Step};
 use crate::op::Op;
 
-const ROWS: Figure = Figure { name: "most-rows-of-wgmma", source: &cuda_wide::SOURCE };
+const ROWS: Figure = Figure { name: "most-rows-of-wgmma", source: &cuda_many::SOURCE };
 /// Where it was not measured. On one H200 it is.
-const USUAL_ROWS: usize = 512;
+const USUAL_ROWS: usize = 2048;
+/// Up to here it always pays.
+const LEAST_ROWS: usize = 512;
 /// Rows that are tried, as far as plans have them.
-const TRIED: [usize; 5] = [256, 384, 512, 768, 1024];
+const TRIED: [usize; 3] = [1024, 2048, 4096];
 /// Times that each is measured.
 const ROUNDS: usize = 5;
 
@@ -41,12 +44,15 @@ pub(crate) unsafe fn measure<'a>(
     let wide = steps.filter(|step| step.variant.id == cuda_wide::WIDE.id && step.slots.rows == RowSet::Tokens);
     let Some(step) = wide.max_by_key(|step| step.desc.n * step.desc.k) else { return Ok(()) };
     let known = queue.gpu().is_none() || queue.blas().is_err() || queue.figure(&ROWS).is_some();
-    // With fewer rows than all there is nothing to be learnt that holds for all plans.
-    if known || max_rows < TRIED[2] {
+    if known {
         return Ok(());
     }
-    let mut most = TRIED[0] / 2;
-    for num_rows in TRIED.into_iter().take_while(|&num_rows| num_rows <= max_rows) {
+    let mut most = LEAST_ROWS;
+    for num_rows in TRIED {
+        if num_rows > max_rows {
+            // For plans with more rows it is still to be found.
+            return Ok(());
+        }
         let args: Args = Matmul::bind(&step.desc, &step.slots, &Frame::over(arena, num_rows));
         // SAFETY: the caller's promise.
         let anew = least_us(queue, || unsafe { cuda_wide::multiply(&[(&step.desc, &args)], launcher) })?;

@@ -1,6 +1,7 @@
 //! `matmul` on CUDA devices of compute capability 9.0 with weights in [`tiles`](crate::tiles) and activations that are
 //! halves: what the technique `marlin` chooses there for many rows. Weights become halves in registers on their way from
-//! memory to tensor cores (`wgmma`); for very many rows they are made once, and cuBLASLt multiplies.
+//! memory to tensor cores (`wgmma`), for hundreds of rows by [`cuda_many`]; for very many they are made once, and cuBLASLt
+//! multiplies.
 
 use device::Feature;
 use device::cuda::{CudaError, Grid, Kernel, Queue, Source};
@@ -9,7 +10,7 @@ use gguf::DType;
 use super::cuda_crossover::most_rows;
 use super::cuda_half::{self, Activations};
 use super::cuda_tiles::{FRAGMENT, RING, weight_halves};
-use super::{Args, Desc, Input, Matmul};
+use super::{Args, Desc, Input, Matmul, cuda_many};
 use crate::cuda::{BLOCKS, Launcher, PRELUDE, TILES, type_constant};
 use crate::launch::{Frame, Step};
 use crate::op::{Op, Rows};
@@ -32,7 +33,7 @@ pub(super) const SOURCE: Source = Source {
 };
 
 /// Most matrices that one kernel multiplies x with.
-const MOST_MATRICES: usize = 3;
+pub(super) const MOST_MATRICES: usize = 3;
 /// Rows of x that there are kernels for.
 const ROWS: [usize; 4] = [16, 32, 64, 128];
 /// Most blocks that share the columns, as a cluster.
@@ -116,19 +117,28 @@ pub(crate) unsafe fn enqueue_together(
 /// Products of one x, at most [`MOST_MATRICES`], by one kernel.
 pub(super) unsafe fn multiply(products: &[(&Desc, &Args)], launcher: &Launcher<'_>) -> Result<(), CudaError> {
     let Some((_, Args { num_rows, .. })) = products.first() else { return Ok(()) };
-    if !launcher.queue.is_rehearsing() {
+    let queue = launcher.queue;
+    let many = cuda_many::pays(products, queue);
+    if many || queue.is_rehearsing() {
         // SAFETY: the caller's promise.
-        return unsafe { Wide::of(products, *num_rows, launcher.queue).launch(products, launcher) };
+        unsafe { cuda_many::multiply(products, launcher) }?;
     }
-    // A kernel for each number of rows that a step may have.
-    ROWS.iter().try_for_each(|&num_rows| {
-        // SAFETY: the caller's promise; nothing runs.
-        unsafe { Wide::of(products, num_rows, launcher.queue).launch(products, launcher) }
+    // A queue that rehearses has a kernel for each number of rows that a step may have.
+    let rows = if queue.is_rehearsing() {
+        &ROWS
+    } else if many {
+        &[][..]
+    } else {
+        std::slice::from_ref(num_rows)
+    };
+    rows.iter().try_for_each(|&num_rows| {
+        // SAFETY: the caller's promise.
+        unsafe { Wide::of(products, num_rows, queue).launch(products, launcher) }
     })
 }
 
 /// What the results of each row are to be multiplied with: they stand behind the halves of all rows.
-fn factors(desc: &Desc, args: &Args) -> *const f32 {
+pub(super) fn factors(desc: &Desc, args: &Args) -> *const f32 {
     args.x.wrapping_add(2 * desc.k * args.num_rows).cast()
 }
 
@@ -153,15 +163,37 @@ struct Wide {
     num_parts: usize,
 }
 
-/// `Matrix` of `wide.cu`.
+/// `Matrix` of `wide.cu` and `many.cu`.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Matrix {
+pub(super) struct Matrix {
     tiles: *const u8,
     bias: *const f32,
     out: *mut f32,
     n: u32,
     first_band: u32,
+}
+
+impl Matrix {
+    const NONE: Self = {
+        let (tiles, bias, out) = (std::ptr::null(), std::ptr::null(), std::ptr::null_mut());
+        Self { tiles, bias, out, n: 0, first_band: u32::MAX }
+    };
+
+    /// Of all products, in bands of `height` tiles.
+    pub(super) fn all(products: &[(&Desc, &Args)], height: usize, launcher: &Launcher<'_>) -> [Self; MOST_MATRICES] {
+        let mut matrices = [Self::NONE; MOST_MATRICES];
+        for (i, (matrix, (desc, args))) in matrices.iter_mut().zip(products).enumerate() {
+            *matrix = Self {
+                tiles: launcher.weight(args.weight),
+                bias: launcher.weight(args.bias),
+                out: args.out,
+                n: desc.n as u32,
+                first_band: num_bands(&products[..i], height) as u32,
+            };
+        }
+        matrices
+    }
 }
 
 /// `Args` of `wide.cu`.
@@ -227,22 +259,8 @@ impl Wide {
 
     unsafe fn launch(&self, products: &[(&Desc, &Args)], launcher: &Launcher<'_>) -> Result<(), CudaError> {
         let Some(&(desc, args)) = products.first() else { return Ok(()) };
-        let nothing = (std::ptr::null(), std::ptr::null(), std::ptr::null_mut());
-        let nothing = Matrix { tiles: nothing.0, bias: nothing.1, out: nothing.2, n: 0, first_band: u32::MAX };
-        let (mut matrices, mut first_band) = ([nothing; MOST_MATRICES], 0);
-        for (matrix, product) in matrices.iter_mut().zip(products) {
-            let (desc, args) = product;
-            *matrix = Matrix {
-                tiles: launcher.weight(args.weight),
-                bias: launcher.weight(args.bias),
-                out: args.out,
-                n: desc.n as u32,
-                first_band,
-            };
-            first_band += num_bands(&[*product], self.height) as u32;
-        }
         let device_args = DeviceArgs {
-            matrices,
+            matrices: Matrix::all(products, self.height, launcher),
             x: args.x,
             factors: factors(desc, args),
             k: desc.k as u32,
@@ -261,7 +279,7 @@ impl Wide {
             ("W_STAGES", self.w_stages as i64),
         ];
         let kernel = Kernel { source: &SOURCE, entry: "matmul_wide", constants: &constants };
-        let blocks = [first_band * (self.num_parts * self.split) as u32, 1, 1];
+        let blocks = [(num_bands(products, self.height) * self.num_parts * self.split) as u32, 1, 1];
         let grid = Grid { blocks, threads: 32 * self.warps as u32, shared_bytes: self.shared_bytes as u32 };
         // SAFETY: the caller's promise; the struct is that of the source.
         unsafe { launcher.launch(&kernel, grid, &device_args) }
@@ -269,12 +287,12 @@ impl Wide {
 }
 
 /// Bands of `height` tiles of all matrices.
-fn num_bands(products: &[(&Desc, &Args)], height: usize) -> usize {
+pub(super) fn num_bands(products: &[(&Desc, &Args)], height: usize) -> usize {
     products.iter().map(|(desc, _)| desc.n.div_ceil(TILE * height)).sum()
 }
 
 /// Bytes of the decoded scales of a warp, `SCALE_TABLE_BYTES`: none where they are halves as they lie in a chunk.
-const fn table_bytes(weight: DType) -> usize {
+pub(super) const fn table_bytes(weight: DType) -> usize {
     match weight {
         DType::Q4_0 | DType::Q5_0 | DType::Q8_0 | DType::IQ4_NL => 0,
         _ => GROUPS * 8 * 16,

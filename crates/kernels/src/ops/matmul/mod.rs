@@ -7,6 +7,7 @@ mod cuda;
 pub(crate) mod cuda_crossover;
 pub(crate) mod cuda_float;
 mod cuda_half;
+mod cuda_many;
 mod cuda_tiles;
 pub(crate) mod cuda_wide;
 pub mod reference;
@@ -155,6 +156,7 @@ impl Op for Matmul {
         &cuda_wide::WIDE,
         &cuda_tiles::MANY,
         &cuda_tiles::DOT,
+        &cuda_many::MANY,
         &cuda_float::FLOAT,
         &cuda_half::HALF,
         &cuda::Q8,
@@ -166,6 +168,7 @@ impl Op for Matmul {
         &cuda_wide::WIDE,
         &cuda_tiles::MANY,
         &cuda_tiles::DOT,
+        &cuda_many::MANY,
         &cuda_float::FLOAT,
         &cuda_half::HALF,
         &cuda::Q8,

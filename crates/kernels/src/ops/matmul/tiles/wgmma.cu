@@ -1,5 +1,5 @@
 // Products of tensor cores of 64 rows of weights, in the registers of four warps, and ROWS rows of activations in shared
-// memory: `wgmma`. Before it stands `fragment.cu`; ROWS is 16, 32, 64 or 128.
+// memory: `wgmma`. Before it stands `fragment.cu`; ROWS is 16, 32, 64, 128 or 256.
 
 // A slab of activations: 64 halves of each row, 128 bytes, whose pieces of 16 change places (SWIZZLE) so that rows lie in
 // different banks.
@@ -107,6 +107,18 @@ __device__ __forceinline__ void multiply_step(float sums[ROWS / 8][4], const u32
         "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
         "}, {%64, %65, %66, %67}, %68, p, 1, 1, 0;\n}"
         : SIXTEEN(0), SIXTEEN(4), SIXTEEN(8), SIXTEEN(12)
+#elif ROWS == 256
+        "wgmma.mma_async.sync.aligned.m64n256k16.f32.f16.f16 {"
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, "
+        "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "
+        "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, "
+        "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, "
+        "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
+        "}, {%128, %129, %130, %131}, %132, p, 1, 1, 0;\n}"
+        : SIXTEEN(0), SIXTEEN(4), SIXTEEN(8), SIXTEEN(12), SIXTEEN(16), SIXTEEN(20), SIXTEEN(24), SIXTEEN(28)
 #endif
         : "r"(w[0]), "r"(w[1]), "r"(w[2]), "r"(w[3]), "l"(slab)
         : "memory");
